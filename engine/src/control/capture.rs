@@ -1,0 +1,480 @@
+//! Capture: what the disk shows becomes patches. Look, arrange, read in batches on a pool, commit each batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+
+use super::append::Draft;
+use super::held::EMPTIED;
+use super::look::{Looked, Problem, look, recorded_below};
+use super::read::{Batch, Taken, Untaken, batches_of, read_batch, wall_time};
+use super::{Control, Held, now};
+use crate::disk::{DiskError, Hint, Kind, Tree};
+use crate::engine::{Event, OnProgress, Progress};
+use crate::error::EngineError;
+use crate::limits::BATCH_FILES;
+use crate::model::facts::{Eye, Facts};
+use crate::model::ids::{NodeId, VolumeId};
+use crate::model::name::{Name, RelPath};
+use crate::model::overlay::Changes;
+use crate::model::patch::{Attr, Content, Patch, Register, Value};
+use crate::model::time::Time;
+use crate::model::view;
+use crate::plan::capture::{Arranged, Read, Seen, Shape, arrange};
+use crate::plan::change::Pen;
+use crate::plan::scan::{Difference, may_hide_writes};
+use crate::store::Store;
+
+/// What a capture did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Captured {
+    /// Patches written.
+    pub patches: u64,
+    /// Files read.
+    pub files: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// What is not carried, and why.
+    pub problems: Vec<Problem>,
+}
+
+/// What is known while a capture goes on: where new directories stand.
+struct Work {
+    id: VolumeId,
+    joining: bool,
+    /// Whether the disk may show what nobody noted: some of what the log wants has not been brought there.
+    lagging: bool,
+    /// Where the file system keeps no attributes, that they are missing says nothing.
+    keeps_xattrs: bool,
+    folders: BTreeMap<RelPath, NodeId>,
+    captured: Captured,
+    progress: Option<OnProgress>,
+    total: Option<u64>,
+}
+
+/// A file that is being written all the time is read again this soon.
+const UNSTABLE_PAUSE: Duration = Duration::from_millis(100);
+/// After this time it is taken as it is; the next look takes it again.
+const UNSTABLE_PATIENCE: Duration = Duration::from_secs(2);
+/// After this time nobody waits for it any longer.
+const UNSTABLE_FORGOTTEN: Duration = Duration::from_secs(20);
+
+impl Captured {
+    fn add(&mut self, more: Self) {
+        self.patches += more.patches;
+        self.files += more.files;
+        self.bytes += more.bytes;
+        self.problems.extend(more.problems);
+    }
+}
+
+impl Held {
+    /// Halts where nothing is left of what the root held, until something is back or a person says that it was
+    /// meant. New things in the root do not count: what was there is still gone.
+    fn judge_emptiness(&mut self, store: &Store, looked: &Looked, force: bool) -> Result<(), EngineError> {
+        let nothing_left = looked.emptied || (self.emptied && !looked.some_left);
+        let was = std::mem::replace(&mut self.emptied, nothing_left && !force);
+        if self.emptied {
+            self.halt(EMPTIED.to_owned());
+        } else if was {
+            self.state.halted = None;
+        }
+        if self.emptied != was {
+            self.commit(store, Draft::default())?;
+        }
+        self.tree().map(|_| ())
+    }
+
+    /// Files that were open for writing until now and look as they did when they were read, soon after they had
+    /// been written to: they may have been written to since.
+    fn doubtful(&self, tree: &Tree, closed: &BTreeSet<RelPath>) -> Result<Vec<Seen>, EngineError> {
+        let mut doubtful = Vec::new();
+        for path in closed {
+            let Some(node) = view::node_at(&self.volume, Eye::Local, path)? else { continue };
+            let Some(record) = self.volume.record(node)? else { continue };
+            let is_doubtful = record.stat.kind == Kind::File && may_hide_writes(&record.stat, record.read_at);
+            if is_doubtful && tree.stat(path).is_ok_and(|stat| stat == Some(record.stat)) {
+                let difference = Difference::Touched(record.clone(), record.stat);
+                doubtful.push(Seen { path: path.clone(), difference, vacated: None });
+            }
+        }
+        Ok(doubtful)
+    }
+
+    /// A file changed while it was read: once more after a pause.
+    fn read_again(&mut self, path: RelPath) {
+        let folder = path.split_last().map(|(folder, _)| folder).unwrap_or_default();
+        self.dirty.again(folder, now() + UNSTABLE_PAUSE);
+        self.unstable.entry(path).or_insert_with(now);
+    }
+
+    /// Files that have been changing for so long that they are taken as they are.
+    fn out_of_patience(&mut self, now: Instant) -> BTreeSet<RelPath> {
+        self.unstable.retain(|_, since| now.duration_since(*since) < UNSTABLE_FORGOTTEN);
+        let waited = self.unstable.iter().filter(|(_, since)| now.duration_since(**since) >= UNSTABLE_PATIENCE);
+        waited.map(|(path, _)| path.clone()).collect()
+    }
+}
+
+impl Control {
+    /// Looks at the whole tree. On return everything that was on disk when it began is in the log. A volume that
+    /// was halted goes on if what halted it is over, or if a person means it: `force`.
+    pub(crate) fn capture(
+        &mut self,
+        id: VolumeId,
+        force: bool,
+        progress: Option<&OnProgress>,
+    ) -> Result<Captured, EngineError> {
+        if self.held(id)?.state.halted.is_some() {
+            self.attach(id);
+        }
+        let marked = force && self.mark_again(id)?;
+        let force = force && !marked;
+        let (mut names, mut all) = (BTreeSet::new(), BTreeSet::from([RelPath::root()]));
+        self.held(id)?.dirty.take();
+        let (mut captured, end) = (Captured::default(), now() + UNSTABLE_FORGOTTEN);
+        loop {
+            match self.capture_in(id, (&names, &all), force, progress) {
+                Ok(more) => captured.add(more),
+                Err(error) => {
+                    // What had been hinted at has not been looked at.
+                    self.held(id)?.dirty.hint(Hint::Below(RelPath::root()), now());
+                    return Err(error);
+                }
+            }
+            // Nothing but what is to be read again has been noted since.
+            if self.held(id)?.dirty.due().is_none() || now() > end {
+                captured.problems.sort();
+                captured.problems.dedup();
+                return Ok(captured);
+            }
+            std::thread::sleep(UNSTABLE_PAUSE);
+            self.breathe();
+            (names, all) = self.held(id)?.dirty.take();
+        }
+    }
+
+    /// A person says that a directory without marker is the right one. Whether it had to be marked.
+    fn mark_again(&mut self, id: VolumeId) -> Result<bool, EngineError> {
+        let held = self.held(id)?;
+        let (Some(path), true) = (held.path(), held.state.halted.is_some()) else { return Ok(false) };
+        if !matches!(Tree::open(&path, id), Err(DiskError::Marker { .. })) {
+            return Ok(false);
+        }
+        Tree::create(&path, id)?;
+        self.attach(id);
+        Ok(true)
+    }
+
+    /// Looks at what the watcher hinted at: names first, so that a moved directory is a move at once.
+    pub(super) fn capture_hinted(&mut self, id: VolumeId) -> Result<(), EngineError> {
+        let (mut names, below) = self.held(id)?.dirty.take();
+        if self.held(id)?.more.joining {
+            return Ok(());
+        }
+        names.extend(below.iter().filter_map(|path| path.split_last().map(|(above, _)| above)));
+        let all = BTreeSet::new();
+        let mut outcome = self.capture_in(id, (&names, &all), false, None);
+        if outcome.is_ok() && !below.is_empty() {
+            outcome = self.capture_in(id, (&all, &below), false, None);
+        }
+        match outcome {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                if let Ok(held) = self.held(id) {
+                    held.dirty.hint(Hint::Below(RelPath::root()), now());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// One look at everything.
+    pub(super) fn capture_all(&mut self, id: VolumeId) -> Result<Captured, EngineError> {
+        self.capture_in(id, (&BTreeSet::new(), &BTreeSet::from([RelPath::root()])), false, None)
+    }
+
+    fn capture_in(
+        &mut self,
+        id: VolumeId,
+        (names, all): (&BTreeSet<RelPath>, &BTreeSet<RelPath>),
+        force: bool,
+        progress: Option<&OnProgress>,
+    ) -> Result<Captured, EngineError> {
+        let held = self.held(id)?;
+        held.capturing = true;
+        let closed = std::mem::take(&mut held.dirty.closed);
+        let captured = self.capture_now(id, (names, all, &closed), force, progress);
+        let held = self.held(id)?;
+        held.capturing = false;
+        if captured.is_err() {
+            held.dirty.closed.extend(closed);
+        }
+        captured
+    }
+
+    fn capture_now(
+        &mut self,
+        id: VolumeId,
+        (names, all, closed): (&BTreeSet<RelPath>, &BTreeSet<RelPath>, &BTreeSet<RelPath>),
+        force: bool,
+        progress: Option<&OnProgress>,
+    ) -> Result<Captured, EngineError> {
+        let store = self.store.clone();
+        let held = self.held(id)?;
+        let tree = held.tree_to_look_at()?;
+        if let Err(error) = tree.check_marker() {
+            held.halt(error.to_string());
+            held.tree()?;
+        }
+        let mut looked = look(&tree, &held.volume, names, all)?;
+        looked.seen.extend(held.doubtful(&tree, closed)?);
+        held.judge_emptiness(&store, &looked, force)?;
+        let (joining, lagging) = (held.more.joining, !held.volume.stale(None, 1)?.is_empty());
+        let arranged = arrange(looked.seen);
+        let captured = Captured { problems: looked.problems, ..Captured::default() };
+        let progress = progress.cloned();
+        let total = progress.as_ref().map(|_| arranged.read.len() as u64);
+        let keeps_xattrs = tree.keeps_xattrs()?;
+        let folders = BTreeMap::new();
+        let mut work = Work { id, joining, lagging, keeps_xattrs, folders, captured, progress, total };
+        self.reshape(&mut work, &arranged)?;
+        self.read_all(&mut work, &tree, arranged.read)?;
+        let held = self.held(id)?;
+        held.note_skipped(names, all, &work.captured.problems);
+        if held.more.under_way && all.contains(&RelPath::root()) {
+            held.more.under_way = false;
+            held.commit(&store, Draft::default())?;
+        }
+        Ok(work.captured)
+    }
+
+    /// Deletes, moves and new directories.
+    fn reshape(&mut self, work: &mut Work, arranged: &Arranged) -> Result<(), EngineError> {
+        if arranged.gone.is_empty() && arranged.shape.is_empty() {
+            return Ok(());
+        }
+        for (round, shape) in arranged.shape.chunks(BATCH_FILES).enumerate() {
+            self.reshape_batch(work, if round == 0 { &arranged.gone } else { &[] }, &arranged.moved, shape)?;
+        }
+        if arranged.shape.is_empty() {
+            self.reshape_batch(work, &arranged.gone, &arranged.moved, &[])?;
+        }
+        Ok(())
+    }
+
+    fn reshape_batch(
+        &mut self,
+        work: &mut Work,
+        gone: &[NodeId],
+        moved: &BTreeSet<NodeId>,
+        shape: &[Shape],
+    ) -> Result<(), EngineError> {
+        let held = self.held(work.id)?;
+        let (tree, time) = (held.tree()?, held.tick());
+        let volume = held.volume.clone();
+        let mut pen = Pen::new(work.id, &volume, time);
+        let mut sightings = BTreeMap::new();
+        let mut going = Vec::new();
+        for node in gone {
+            going.push(*node);
+            recorded_below(&volume, *node, moved, &mut going)?;
+        }
+        let mut known = BTreeSet::new();
+        going.retain(|node| known.insert(*node));
+        pen.remove(&going)?;
+        for one in shape {
+            let (Shape::Move { path, stat, .. } | Shape::NewDir { path, stat }) = one;
+            let Some((above, name)) = path.split_last() else { continue };
+            let Some(folder) = folder_at(pen.facts(), &work.folders, &above)? else { continue };
+            let node = match one {
+                Shape::Move { node, .. } => {
+                    pen.place(*node, folder, name.clone())?;
+                    *node
+                }
+                Shape::NewDir { .. } => {
+                    let Ok(attr) = tree.attr(path, stat) else { continue };
+                    born(&mut pen, work, folder, name, Content::Dir, attr)?
+                }
+            };
+            work.folders.insert(path.clone(), node);
+            sightings.insert(node, (*stat, wall_time()));
+        }
+        let draft = Draft { sightings, ..Draft::default() };
+        let written = pen.finish();
+        self.write(work, time, written, draft)
+    }
+
+    /// Reads on the pool what differs, one batch ahead of the commits.
+    fn read_all(&mut self, work: &mut Work, tree: &Arc<Tree>, reads: Vec<Read>) -> Result<(), EngineError> {
+        let store = self.store.clone();
+        let patience = self.held(work.id)?.out_of_patience(now());
+        let (batches, ready) = bounded(1);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                for batch in batches_of(&reads) {
+                    if batches.send(read_batch(tree, &store, batch, &patience)).is_err() {
+                        break;
+                    }
+                }
+            });
+            let mut outcome = Ok(());
+            for batch in &ready {
+                outcome = batch.and_then(|batch| self.record(work, batch));
+                if outcome.is_err() {
+                    break;
+                }
+                self.breathe();
+            }
+            drop(ready);
+            if reader.join().is_err() {
+                return Err(EngineError::Thread("a reader panicked".into()));
+            }
+            outcome
+        })
+    }
+
+    /// One batch becomes patches.
+    fn record(&mut self, work: &mut Work, batch: Batch) -> Result<(), EngineError> {
+        let held = self.held(work.id)?;
+        for untaken in batch.untaken {
+            match untaken {
+                Untaken::Again(path) => held.read_again(path),
+                Untaken::Problem(problem) => work.captured.problems.push(problem),
+            }
+        }
+        let volume = held.volume.clone();
+        let time = held.tick();
+        let mut pen = Pen::new(work.id, &volume, time);
+        let mut sightings = BTreeMap::new();
+        for taken in batch.taken {
+            if is_taken(&pen, work, &taken.read)? {
+                held.read_again(taken.read.path);
+                continue;
+            }
+            held.unstable.remove(&taken.read.path);
+            work.captured.files += 1;
+            if let Content::File { len, .. } = &taken.content {
+                work.captured.bytes += len;
+            }
+            let sighting = (taken.stat, taken.read_at);
+            if let Some(node) = note(&mut pen, work, taken)? {
+                sightings.insert(node, sighting);
+            }
+        }
+        if let Some(progress) = &work.progress {
+            let (files, bytes) = (work.captured.files, work.captured.bytes);
+            progress(Progress { files, bytes, files_total: work.total });
+        }
+        let draft = Draft { sightings, chunks: batch.chunks, ..Draft::default() };
+        let written = pen.finish();
+        self.write(work, time, written, draft)
+    }
+
+    /// Commits what a pen wrote; where it wrote no patch, only what the disk shows is noted.
+    fn write(
+        &mut self,
+        work: &mut Work,
+        time: Time,
+        (patches, changes): (Vec<Patch>, Changes),
+        mut draft: Draft,
+    ) -> Result<(), EngineError> {
+        draft.changes = changes;
+        work.captured.patches += patches.len() as u64;
+        if patches.is_empty() {
+            let store = self.store.clone();
+            return self.held(work.id)?.commit(&store, draft);
+        }
+        self.append_patches(work.id, time, patches, draft)?;
+        self.tell(&Event::Changed(work.id));
+        Ok(())
+    }
+}
+
+/// Whether something new was found where another thing is still recorded, which the next look must settle first:
+/// one place shows one node.
+fn is_taken(pen: &Pen<'_>, work: &Work, read: &Read) -> Result<bool, EngineError> {
+    let (None, Some((above, name))) = (read.node, read.path.split_last()) else { return Ok(false) };
+    match folder_at(pen.facts(), &work.folders, &above)? {
+        Some(folder) => Ok(pen.facts().shown_at(folder, name)?.is_some()),
+        None => Ok(false),
+    }
+}
+
+/// What a thing that was read means: a birth, a change, or nothing.
+fn note(pen: &mut Pen<'_>, work: &Work, taken: Taken) -> Result<Option<NodeId>, EngineError> {
+    let Taken { read, content, mut attr, .. } = taken;
+    let Some((above, name)) = read.path.split_last() else { return Ok(None) };
+    let node = match read.node {
+        Some(node) if pen.facts().shown(node)?.is_some() => node,
+        Some(_) => return Ok(None),
+        None => {
+            let Some(folder) = folder_at(pen.facts(), &work.folders, &above)? else { return Ok(None) };
+            return born(pen, work, folder, name, content, attr).map(Some);
+        }
+    };
+    let facts = pen.facts();
+    let (was, mode) = (shown_value(facts, node, Register::Content)?, shown_value(facts, node, Register::Attr)?);
+    if let Some(Value::Attr(known)) = &mode
+        && !work.keeps_xattrs
+    {
+        attr.xattrs.clone_from(&known.xattrs);
+    }
+    let changed = !was.is_some_and(|was| was.same(&Value::Content(content.clone())));
+    let reattr = !matches!(content, Content::Symlink { .. }) && mode != Some(Value::Attr(attr.clone()));
+    if changed || reattr {
+        pen.change(node, changed.then_some(content), reattr.then_some(attr))?;
+    }
+    Ok(Some(node))
+}
+
+fn shown_value(facts: &dyn Facts, node: NodeId, register: Register) -> Result<Option<Value>, EngineError> {
+    let Some(shown) = facts.shown(node)? else { return Ok(None) };
+    Ok(facts.patch(shown.patch(register))?.and_then(|known| known.patch.value(register)))
+}
+
+fn born(
+    pen: &mut Pen<'_>,
+    work: &Work,
+    folder: NodeId,
+    name: &Name,
+    content: Content,
+    attr: Attr,
+) -> Result<NodeId, EngineError> {
+    if work.joining {
+        return Ok(pen.adopt(folder, name.clone(), content, attr)?.node);
+    }
+    if work.lagging {
+        return Ok(pen.found(folder, name.clone(), content, attr)?);
+    }
+    Ok(pen.birth(folder, name.clone(), content, attr)?)
+}
+
+fn folder_at(
+    facts: &dyn Facts,
+    folders: &BTreeMap<RelPath, NodeId>,
+    path: &RelPath,
+) -> Result<Option<NodeId>, EngineError> {
+    let mut at = path.clone();
+    let mut below = Vec::new();
+    let mut node = loop {
+        if at == RelPath::root() {
+            break NodeId::ROOT;
+        }
+        if let Some(node) = folders.get(&at) {
+            break *node;
+        }
+        let Some((above, name)) = at.split_last() else { break NodeId::ROOT };
+        below.push(name.clone());
+        at = above;
+    };
+    for name in below.into_iter().rev() {
+        match facts.shown_at(node, &name)? {
+            Some(next) => node = next,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(node))
+}

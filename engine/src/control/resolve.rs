@@ -1,0 +1,31 @@
+//! Settling forks: one entry closes one fork.
+
+use super::append::Draft;
+use super::{Control, wall_ms};
+use crate::engine::Event;
+use crate::error::EngineError;
+use crate::model::ids::{PatchId, VolumeId};
+use crate::model::patch::Patch;
+use crate::model::view::Fork;
+use crate::plan::resolve::{Choice, resolve};
+use crate::query;
+
+impl Control {
+    /// Closes a fork as chosen, and brings the tree to it as far as the bytes are here. Gives the patches
+    /// that close it.
+    pub(crate) fn resolve(&mut self, id: VolumeId, fork: &Fork, choice: &Choice) -> Result<Vec<PatchId>, EngineError> {
+        // What is on disk and not captured would be set aside by the resolution unseen.
+        self.capture(id, false, None)?;
+        let me = self.keys.peer();
+        let held = self.held(id)?;
+        let time = held.state.time.next(wall_ms());
+        let volume = held.volume.clone();
+        let authors = query::authors(&volume, &held.more.roster, me, fork)?;
+        let (patches, changes) = resolve(id, &volume, time, fork, (choice, &authors))?;
+        let ids = patches.iter().map(Patch::id).collect();
+        self.append_patches(id, time, patches, Draft { changes, ..Draft::default() })?;
+        self.settle(id)?;
+        self.tell(&Event::Changed(id));
+        Ok(ids)
+    }
+}

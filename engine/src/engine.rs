@@ -1,0 +1,210 @@
+//! The engine's handle: one peer's truth behind a channel.
+//!
+//! One control thread owns all decisions and all commits. A handle sends it jobs and waits for their results;
+//! reads that decide nothing go straight to the store.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use crate::control::{Control, Job, Lanes};
+use crate::disk::{Home, Lock, canonical_dir};
+use crate::error::EngineError;
+use crate::model::ids::{PeerId, VolumeId};
+use crate::model::keys::Keypair;
+use crate::store::{Store, Volume};
+
+/// What others are told, as it happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A volume's log has new entries, durable here.
+    Appended(VolumeId),
+    /// A volume's membership changed, or a volume came or went.
+    Members(VolumeId),
+    /// There are chunks to fetch.
+    Wanted(VolumeId),
+    /// The tree of a volume changed on disk, or its state did.
+    Changed(VolumeId),
+    /// The engine is closing.
+    Closing,
+}
+
+/// Progress of long work: files and bytes done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Files done.
+    pub files: u64,
+    /// Bytes done.
+    pub bytes: u64,
+    /// Files in all, once known.
+    pub files_total: Option<u64>,
+}
+
+/// Where long work reports.
+pub type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// How an engine runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Watch the trees and capture by itself: what a daemon does.
+    pub live: bool,
+}
+
+/// A handle on one peer's engine. Clones share it; the last one dropped closes it.
+#[derive(Clone)]
+pub struct Engine(Arc<Shared>);
+
+struct Shared {
+    home: Home,
+    keys: Keypair,
+    store: Store,
+    lanes: Senders,
+    thread: Option<JoinHandle<()>>,
+    _lock: Lock,
+}
+
+/// A file of the home: how far the store had come when it was closed in good order. Where it is not there, or the
+/// store is not that far, the last entries of this peer's own may be lost while others have them.
+const CLOSED: &str = "closed";
+
+struct Senders {
+    urgent: Sender<Job>,
+    work: Sender<Job>,
+}
+
+/// In which order the control thread takes jobs up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Short, also between the batches of long work: what the network brings.
+    Urgent,
+    /// One after the other: what people ask for.
+    Work,
+}
+
+impl Engine {
+    /// Makes this peer, if the home holds none: a key and an empty store. Says whether it was made now.
+    pub fn init(home: &Path, name: &str) -> Result<bool, EngineError> {
+        let home = Home::open(home)?;
+        if home.read("key")?.is_some() {
+            return Ok(false);
+        }
+        // The store is there before the key, so that a peer never lacks it.
+        if !Store::open(&home.path().join("store"))?.volumes().is_empty() {
+            return Err(EngineError::KeyLost(home.path().to_owned()));
+        }
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| EngineError::Random(error.to_string()))?;
+        home.write("name", name.as_bytes())?;
+        home.write("key", &seed)?;
+        Ok(true)
+    }
+
+    /// Opens the peer of that home. Only one process at a time can.
+    pub fn open(home: &Path, options: Options) -> Result<Self, EngineError> {
+        let files = Home::open(home)?;
+        let keys = keys_of(&files)?;
+        let name = String::from_utf8_lossy(&files.read("name")?.unwrap_or_default()).into_owned();
+        let lock = files.lock()?;
+        let store = Store::open_existing(&home.join("store"))?;
+        let is_whole = closed_at(&files)?.is_some_and(|position| store.position() >= position);
+        files.remove(CLOSED)?;
+        let (urgent, urgent_jobs) = unbounded();
+        let (work, work_jobs) = unbounded();
+        let lanes = Lanes { urgent: urgent_jobs, work: work_jobs };
+        let named = (name, canonical_dir(home)?);
+        let mut control = Control::new(store.clone(), keys.clone(), named, options, lanes)?;
+        if !is_whole {
+            control.begin_new_logs()?;
+        }
+        let thread = std::thread::Builder::new().name("pfs-control".into()).spawn(move || control.run());
+        let thread = thread.map_err(|error| EngineError::Thread(error.to_string()))?;
+        let lanes = Senders { urgent, work };
+        Ok(Self(Arc::new(Shared { home: files, keys, store, lanes, thread: Some(thread), _lock: lock })))
+    }
+
+    /// This peer's id.
+    pub fn peer(&self) -> PeerId {
+        self.0.keys.peer()
+    }
+
+    /// This peer's key pair.
+    pub fn keys(&self) -> Keypair {
+        self.0.keys.clone()
+    }
+
+    /// This peer's home.
+    pub fn home(&self) -> &Path {
+        self.0.home.path()
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// A volume's read handle.
+    pub fn volume(&self, id: VolumeId) -> Result<Volume, EngineError> {
+        self.0.store.volume(id).ok_or(EngineError::NoVolume(id))
+    }
+
+    /// Runs `job` on the control thread and waits for its result.
+    pub(crate) fn ask<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        job: impl FnOnce(&mut Control) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let (reply, result): (Sender<Result<T, EngineError>>, Receiver<_>) = bounded(1);
+        let job: Job = Box::new(move |control| {
+            // Whoever asked may have gone; the work is done all the same.
+            let _ = reply.send(job(control));
+        });
+        let sender = match lane {
+            Lane::Urgent => &self.0.lanes.urgent,
+            Lane::Work => &self.0.lanes.work,
+        };
+        sender.send(job).map_err(|_| EngineError::Closed)?;
+        result.recv().map_err(|_| EngineError::Closed)?
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let closed = unbounded();
+        self.lanes = Senders { urgent: closed.0.clone(), work: closed.0 };
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("the control thread panicked");
+        }
+        if let Err(error) = self.note_closed() {
+            tracing::debug!(%error, "nobody will know that the store was closed in good order");
+        }
+    }
+}
+
+impl Shared {
+    fn note_closed(&self) -> Result<(), EngineError> {
+        self.store.sync_chunks()?;
+        Ok(self.home.write(CLOSED, self.store.position().to_string().as_bytes())?)
+    }
+}
+
+fn closed_at(home: &Home) -> Result<Option<u64>, EngineError> {
+    let text = home.read(CLOSED)?.and_then(|bytes| String::from_utf8(bytes).ok());
+    Ok(text.and_then(|text| text.parse().ok()))
+}
+
+fn keys_of(home: &Home) -> Result<Keypair, EngineError> {
+    let Some(bytes) = home.read("key")? else {
+        let path = home.path().to_owned();
+        let is_orphan = Store::is_at(&path.join("store")) && !Store::open(&path.join("store"))?.volumes().is_empty();
+        return Err(if is_orphan { EngineError::KeyLost(path) } else { EngineError::NoPeer(path) });
+    };
+    let len = bytes.len();
+    let seed =
+        <[u8; 32]>::try_from(bytes).map_err(|_| EngineError::KeyDamaged { path: home.path().join("key"), len })?;
+    Ok(Keypair::from_seed(&seed))
+}

@@ -1,0 +1,12 @@
+//! Pure decisions: facts in, a plan as plain data out. No I/O, no clock, no threads, no randomness.
+
+pub mod capture;
+pub mod change;
+mod draft;
+pub mod fetch;
+pub mod materialise;
+pub mod resolve;
+pub mod scan;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,373 @@
+//! A hostile peer against real engines behind real nodes: whatever it says over its connection ends that
+//! connection, with the right last word, and nothing else: honest peers go on.
+
+#[path = "support/raw.rs"]
+mod raw;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pfs_engine::model::entry::{Body, Entry, Holding, Role, SignedEntry};
+use pfs_engine::model::frontier::Frontier;
+use pfs_engine::model::ids::{ChunkId, EntryHash, Epoch, LogId, NodeId, PeerId, VolumeId};
+use pfs_engine::model::keys::Keypair;
+use pfs_engine::model::name::Name;
+use pfs_engine::model::patch::{Attr, Content, Patch, Place};
+use pfs_engine::model::time::Time;
+use pfs_engine::{Engine, Options};
+use pfs_net::proto::frame::{framed, header};
+use pfs_net::proto::limits::{FRAME_BYTES_MAX, JOINS_MAX, STRANGER_FRAME_BYTES_MAX, WANT_BYTES_MAX, WANT_IDS_MAX};
+use pfs_net::proto::message::{Bye, Message, Secret, Want};
+use pfs_net::{EngineLocal, Node, NodeOptions, Ticket, TicketPeer};
+use raw::Raw;
+
+/// A real peer.
+struct Peer {
+    engine: Engine,
+    node: Node,
+    dir: PathBuf,
+}
+
+/// Two honest peers that share a volume, and a third that is a member of it, too, and hostile.
+struct World {
+    anna: Peer,
+    ben: Peer,
+    mallory: Keypair,
+    volume: VolumeId,
+    written: u32,
+    _dir: tempfile::TempDir,
+}
+
+async fn peer(dir: &std::path::Path, name: &str) -> Peer {
+    let (home, tree) = (dir.join(name).join("home"), dir.join(name).join("tree"));
+    std::fs::create_dir_all(&tree).expect("a temporary directory takes folders");
+    Engine::init(&home, name).expect("a new home");
+    let engine = Engine::open(&home, Options { live: true }).expect("a new peer");
+    let local = Arc::new(EngineLocal::new(engine.clone()).expect("an open engine"));
+    let listen = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+    let node = Node::start(local, NodeOptions { listen, discovery: false }).await.expect("a free port");
+    Peer { engine, node, dir: tree }
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (anna, ben) = (peer(dir.path(), "anna").await, peer(dir.path(), "ben").await);
+        std::fs::write(anna.dir.join("first"), "x").expect("a file");
+        let (volume, _) = anna.engine.track(&anna.dir, "v", 2, None).expect("a directory");
+        let secret = anna.engine.invite(volume, Role::Writer, u64::MAX, 2).expect("a volume");
+        let mallory = Keypair::from_seed(&[66; 32]);
+        anna.engine.admit(volume, secret, mallory.peer(), "mallory".into(), Holding::All).expect("an open invite");
+        ben.engine.adopt(volume, "v", &ben.dir, Holding::All).expect("an empty directory");
+        let addresses = vec![anna.node.listening()];
+        let ticket = Ticket {
+            volume,
+            volume_name: "v".into(),
+            secret: Secret(secret),
+            role: Role::Writer,
+            expires_ms: u64::MAX,
+            peers: vec![TicketPeer { peer: anna.engine.peer(), name: "anna".into(), addresses }],
+        };
+        ben.node.join(&ticket, Holding::All).await.expect("anna admits ben");
+        let mut world = Self { anna, ben, mallory, volume, written: 0, _dir: dir };
+        world.honest_peers_go_on().await;
+        world
+    }
+
+    async fn stranger(&self) -> Raw {
+        self.another_stranger().await.expect("there is room for one")
+    }
+
+    async fn another_stranger(&self) -> Option<Raw> {
+        Raw::connect(&Keypair::from_seed(&[99; 32]), self.anna.node.listening()).await
+    }
+
+    /// A connection of mallory's that has been told what anna has.
+    async fn member(&self) -> Raw {
+        let raw = Raw::connect(&self.mallory, self.anna.node.listening()).await;
+        let mut raw = raw.expect("there is room for a member");
+        raw.greet().await;
+        loop {
+            match raw.hear().await.expect("a member is talked to") {
+                Message::Volume { volume, .. } if volume == self.volume => return raw,
+                _ => {}
+            }
+        }
+    }
+
+    /// The same, with mallory's own first words about the volume.
+    async fn in_session(&self) -> Raw {
+        let mut raw = self.member().await;
+        raw.say(Message::Volume { volume: self.volume, frontier: Frontier::default() }).await;
+        raw
+    }
+
+    /// A file that anna writes comes to ben, and one of ben's to anna.
+    async fn honest_peers_go_on(&mut self) {
+        for (from, to) in [(&self.anna, &self.ben), (&self.ben, &self.anna)] {
+            self.written += 1;
+            let name = format!("written-{}", self.written);
+            std::fs::write(from.dir.join(&name), name.repeat(100)).expect("a tree takes files");
+            until("an honest file", || std::fs::read(to.dir.join(&name)).is_ok_and(|b| b.len() == name.len() * 100))
+                .await;
+        }
+    }
+
+    fn entry(&self, seq: u64, prev: EntryHash, body: Body) -> Entry {
+        let log = LogId { origin: self.mallory.peer(), epoch: Epoch(1) };
+        let deps = self.anna.engine.volume(self.volume).expect("a volume").frontier().0.into_iter().collect();
+        let time = Time::from_ms(self.anna.engine.now_ms());
+        Entry { volume: self.volume, log, seq, prev, deps, time, body }
+    }
+
+    fn patches(&self, patches: Vec<Patch>) -> SignedEntry {
+        self.entry(1, EntryHash::NONE, Body::Patches(patches)).sign(&self.mallory)
+    }
+}
+
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A directory born in the root.
+fn birth(volume: VolumeId, name: &str) -> Patch {
+    let name = Name::try_from(name.as_bytes()).expect("a name");
+    let node = NodeId::born(volume, NodeId::ROOT, &name, true, 0);
+    Patch {
+        place: Some(Place::At { parent: NodeId::ROOT, name }),
+        content: Some(Content::Dir),
+        attr: Some(Attr { mode: 0o755, ..Attr::default() }),
+        born: Some(0),
+        ..Patch::new(node)
+    }
+}
+
+fn made_up_logs(n: u64) -> Frontier {
+    Frontier((0..n).map(|epoch| (LogId { origin: PeerId([7; 32]), epoch: Epoch(epoch) }, 1)).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn out_of_form_ends_the_session_and_nothing_else() {
+    let mut world = World::new().await;
+    let volume = world.volume;
+    let of_members: Vec<(&str, Vec<u8>)> = vec![
+        ("garbage", framed(&[0xa5; 300])),
+        ("a frame longer than any", header(FRAME_BYTES_MAX + 1).to_vec()),
+        ("an endless frame", u32::MAX.to_be_bytes().to_vec()),
+        ("entries of which nothing was said", framed(&entries(volume, vec![world.patches(vec![])]))),
+        ("an acknowledgement of nothing", framed(&frontier(volume, Frontier::default(), 1))),
+        ("an answer to no join", framed(&Message::Joined { volume }.encode())),
+    ];
+    for (what, bytes) in of_members {
+        let mut raw = world.member().await;
+        raw.bytes(&bytes).await;
+        assert_eq!(raw.bye().await, Some(Bye::Protocol), "{what}");
+    }
+    let before_hello = framed(&Message::Ping { token: 1 }.encode());
+    let too_long = [&header(STRANGER_FRAME_BYTES_MAX + 1)[..], &[0; 64]].concat();
+    for (what, bytes) in [("a ping before hello", before_hello), ("a member's frame from a stranger", too_long)] {
+        let mut raw = world.stranger().await;
+        raw.bytes(&bytes).await;
+        assert_eq!(raw.bye().await, Some(Bye::Protocol), "{what}");
+    }
+    let mut raw = world.stranger().await;
+    raw.greet().await;
+    raw.greet().await;
+    assert_eq!(raw.bye().await, Some(Bye::Protocol), "hello twice");
+    let mut raw = world.stranger().await;
+    raw.greet().await;
+    for _ in 0..=JOINS_MAX {
+        let (secret, name) = (Secret([1; 16]), "guess".to_owned());
+        raw.say(Message::Join { volume, secret, name, holding: Holding::All }).await;
+    }
+    assert_eq!(raw.bye().await, Some(Bye::Protocol), "guessing secrets");
+    world.honest_peers_go_on().await;
+}
+
+fn entries(volume: VolumeId, entries: Vec<SignedEntry>) -> Vec<u8> {
+    Message::Entries { volume, entries }.encode()
+}
+
+fn frontier(volume: VolumeId, frontier: Frontier, taken: u32) -> Vec<u8> {
+    Message::Frontier { volume, frontier, taken }.encode()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_entries_end_the_session_and_are_not_kept() {
+    let mut world = World::new().await;
+    let volume = world.volume;
+    let good = birth(volume, "good");
+    let mut signature = world.patches(vec![good.clone()]);
+    signature.signature.1[5] ^= 1;
+    let elsewhere = Patch { born: Some(1), ..good.clone() };
+    let of_root = Patch { node: NodeId::ROOT, ..good.clone() };
+    let stranger = Keypair::from_seed(&[99; 32]);
+    let mut unlisted = world.entry(1, EntryHash::NONE, Body::Patches(vec![good.clone()]));
+    unlisted.log.origin = stranger.peer();
+    let first = world.patches(vec![good.clone()]);
+    let broken = world.entry(2, EntryHash([3; 32]), Body::Patches(vec![good.clone()])).sign(&world.mallory);
+    let mut deps = world.entry(1, EntryHash::NONE, Body::Patches(vec![good.clone()]));
+    deps.deps = vec![(deps.log, 1)];
+    let hostile: Vec<(&str, Vec<SignedEntry>)> = vec![
+        ("a forged signature", vec![signature]),
+        ("a birth that does not hash to its node", vec![world.patches(vec![elsewhere])]),
+        ("a patch of the root", vec![world.patches(vec![of_root])]),
+        ("a patch of nothing", vec![world.patches(vec![Patch::new(good.node)])]),
+        ("an entry of no member", vec![unlisted.sign(&stranger)]),
+        ("an entry that depends on its own log", vec![deps.sign(&world.mallory)]),
+        (
+            "a first entry with a past",
+            vec![world.entry(1, EntryHash([3; 32]), Body::Patches(vec![])).sign(&world.mallory)],
+        ),
+        ("a broken chain", vec![first, broken]),
+    ];
+    for (what, list) in hostile {
+        let mut raw = world.in_session().await;
+        raw.bytes(&framed(&entries(volume, list))).await;
+        assert_eq!(raw.bye().await, Some(Bye::Hostile), "{what}");
+    }
+    let mut foreign = world.entry(1, EntryHash::NONE, Body::Patches(vec![good.clone()]));
+    foreign.volume = VolumeId([9; 32]);
+    let mut raw = world.in_session().await;
+    raw.bytes(&framed(&entries(volume, vec![foreign.sign(&world.mallory)]))).await;
+    assert_eq!(raw.bye().await, Some(Bye::Protocol), "an entry of another volume");
+
+    let log = LogId { origin: stranger.peer(), epoch: Epoch(1) };
+    let known = world.anna.engine.volume(volume).expect("a volume").frontier();
+    assert_eq!(known.seq(log), 0, "nothing of a stranger");
+    // What was sound before the first that was not is kept, as the chain of anybody is.
+    assert_eq!(known.seq(LogId { origin: world.mallory.peer(), epoch: Epoch(1) }), 1);
+    world.honest_peers_go_on().await;
+    assert!(world.ben.dir.join("good").is_dir(), "a hostile member's sound entry counts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_cannot_be_taken_now_are_not_taken_and_hold_up_nobody() {
+    let mut world = World::new().await;
+    let mut ahead = world.entry(1, EntryHash::NONE, Body::Patches(vec![birth(world.volume, "future")]));
+    ahead.time = Time::from_ms(world.anna.engine.now_ms() + 10 * 24 * 3600 * 1000);
+    let gap = world.entry(7, EntryHash([3; 32]), Body::Patches(vec![birth(world.volume, "gap")]));
+    for entry in [ahead, gap] {
+        let mut raw = world.in_session().await;
+        raw.say(Message::Entries { volume: world.volume, entries: vec![entry.sign(&world.mallory)] }).await;
+        loop {
+            match raw.hear().await.expect("the session goes on") {
+                Message::Frontier { taken: 1, frontier, .. } => {
+                    assert!(frontier.0.keys().all(|log| log.origin != world.mallory.peer()), "not taken");
+                    break;
+                }
+                Message::Bye { reason } => panic!("{reason}"),
+                _ => {}
+            }
+        }
+        world.honest_peers_go_on().await;
+    }
+    assert!(!world.anna.dir.join("future").exists() && !world.anna.dir.join("gap").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_logs_are_a_flood() {
+    let mut world = World::new().await;
+    let volume = world.volume;
+    let mut raw = world.in_session().await;
+    let mut said = 0;
+    let reason = loop {
+        // Every message within its bounds, all of them together without end.
+        let logs = Frontier(made_up_logs(said + 20_000).0.into_iter().skip(said as usize).collect());
+        raw.bytes(&framed(&frontier(volume, logs, 0))).await;
+        said += 20_000;
+        if raw.connection.close_reason().is_some() || said > 1_000_000 {
+            break raw.bye().await;
+        }
+    };
+    assert_eq!(reason, Some(Bye::Protocol));
+    let mut stranger = world.stranger().await;
+    stranger.greet().await;
+    for n in 1..100 {
+        let frontier = made_up_logs(800);
+        stranger.say(Message::Volume { volume: VolumeId([n; 32]), frontier }).await;
+    }
+    assert_eq!(stranger.bye().await, Some(Bye::Protocol), "a stranger has less to say");
+    world.honest_peers_go_on().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_never_reads_and_who_never_ends_hold_up_nobody() {
+    let mut world = World::new().await;
+    let mut half = world.member().await;
+    half.bytes(&[&header(1 << 20)[..], &[1; 1000]].concat()).await;
+    let mut deaf = world.member().await;
+    let pings: Vec<u8> = (0..2000).flat_map(|token| framed(&Message::Ping { token }.encode())).collect();
+    for _ in 0..50 {
+        deaf.bytes(&pings).await;
+    }
+    let mut idle = Vec::new();
+    for _ in 0..40 {
+        idle.extend(world.another_stranger().await);
+    }
+    world.honest_peers_go_on().await;
+    // Everything that was asked is answered once it is read.
+    let mut pongs = 0;
+    while pongs < 100_000 {
+        match deaf.hear().await {
+            Some(Message::Pong { .. }) => pongs += 1,
+            // Another connection of the same peer replaced this one.
+            Some(Message::Bye { reason: Bye::Duplicate }) | None => break,
+            Some(_) => {}
+        }
+    }
+    half.bytes(&[0; 10]).await;
+    world.honest_peers_go_on().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunk_streams_out_of_form_end_the_session_and_strangers_get_no_chunk() {
+    let mut world = World::new().await;
+    let ids = world.anna.engine.store().chunk_ids(None, 10).expect("a store");
+    assert!(!ids.is_empty());
+    let too_many = Want { volume: world.volume, ids: vec![ids[0]; WANT_IDS_MAX + 1] }.encode();
+    for (what, bytes) in [
+        ("garbage", framed(&[0xff; 40])),
+        ("a long request", header(WANT_BYTES_MAX + 1).to_vec()),
+        ("too many at once", framed(&too_many)),
+    ] {
+        let mut raw = world.in_session().await;
+        let (mut send, _recv) = raw.connection.open_bi().await.expect("a chunk stream");
+        send.write_all(&bytes).await.expect("it is open");
+        assert_eq!(raw.bye().await, Some(Bye::Protocol), "{what}");
+    }
+    for (who, mut raw, of) in [
+        ("a stranger", world.stranger().await, world.volume),
+        ("a member, of a volume that is not", world.in_session().await, VolumeId([9; 32])),
+    ] {
+        if who == "a stranger" {
+            raw.greet().await;
+        }
+        assert_eq!(asked(&raw, of, &ids).await, vec![0; ids.len()], "{who} is answered as if nothing were here");
+    }
+    let raw = world.in_session().await;
+    assert!(asked(&raw, world.volume, &ids).await.iter().all(|len| *len > 0), "a member gets them");
+    world.honest_peers_go_on().await;
+}
+
+/// The lengths of the answers to a request.
+async fn asked(raw: &Raw, volume: VolumeId, ids: &[ChunkId]) -> Vec<u32> {
+    let (mut send, mut recv) = raw.connection.open_bi().await.expect("a chunk stream");
+    send.write_all(&framed(&Want { volume, ids: ids.to_vec() }.encode())).await.expect("it is open");
+    let mut lengths = Vec::new();
+    for _ in ids {
+        let mut length = [0; 4];
+        recv.read_exact(&mut length).await.expect("an answer");
+        let length = u32::from_be_bytes(length);
+        let mut body = vec![0; length as usize];
+        recv.read_exact(&mut body).await.expect("as long as it says");
+        lengths.push(length);
+    }
+    lengths
+}
