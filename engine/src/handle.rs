@@ -161,10 +161,11 @@ impl Engine {
         self.ask(Lane::Urgent, move |control| control.peer_has(id, peer, frontier))
     }
 
-    /// A peer can be asked for chunks.
-    pub fn peer_up(&self, peer: PeerId) -> Result<(), EngineError> {
+    /// A peer can be asked for chunks, over the connection with that number; to be told `peer_down` before it
+    /// comes to be another.
+    pub fn peer_up(&self, peer: PeerId, link: u64) -> Result<(), EngineError> {
         self.ask(Lane::Urgent, move |control| {
-            control.peer_up(peer);
+            control.peer_up(peer, link);
             Ok(())
         })
     }
@@ -177,9 +178,10 @@ impl Engine {
         })
     }
 
-    /// What to ask a peer for now; it counts as asked until it is delivered or the peer is down.
-    pub fn wanted(&self, id: VolumeId, peer: PeerId) -> Result<Vec<ChunkId>, EngineError> {
-        self.ask(Lane::Urgent, move |control| control.wanted(id, peer))
+    /// What to ask a peer for now over a connection, which is nothing unless it is the one that counts; it counts
+    /// as asked until it is delivered or the peer is down.
+    pub fn wanted(&self, id: VolumeId, peer: PeerId, link: u64) -> Result<Vec<ChunkId>, EngineError> {
+        self.ask(Lane::Urgent, move |control| control.wanted(id, peer, link))
     }
 
     /// A peer's answers: chunks in stored form, or that it lacks them.

@@ -5,7 +5,7 @@
 mod support;
 
 use pfs_engine::limits::WINDOW_NODES;
-use support::{Peer, eventually, joined, pair, settle, sync, tell, tree};
+use support::{LINK, Peer, eventually, joined, pair, settle, sync, tell, tree};
 
 /// Hands over entries, but no bytes.
 fn hear_of(from: &Peer, to: &Peer, id: pfs_engine::model::ids::VolumeId) {
@@ -55,4 +55,18 @@ fn bytes_that_come_too_late_for_the_tree_keep_nobody_busy() {
     settle(&anna, &ben, id);
     assert_eq!(ben.read("g").as_deref(), Some("three"));
     eventually("ben has nothing to do", || ben.is_idle(id));
+}
+
+/// Two peers dialled each other at once. The connection that goes may still ask when the other counts already.
+#[test]
+fn a_connection_that_was_replaced_takes_nothing_along() {
+    let (anna, ben, id) = pair(|anna| anna.write("f", "one"));
+    let peer = anna.engine().peer();
+    anna.write("f", "two");
+    anna.engine().capture(id, None).unwrap();
+    tell(&anna, &ben, id);
+    ben.engine().peer_down(peer).unwrap();
+    ben.engine().peer_up(peer, LINK + 1).unwrap();
+    assert_eq!(ben.engine().wanted(id, peer, LINK).unwrap(), vec![], "its answer would never come");
+    assert_eq!(ben.engine().wanted(id, peer, LINK + 1).unwrap().len(), 1);
 }

@@ -140,8 +140,8 @@ impl Local for EngineLocal {
         ids.iter().map(read).collect()
     }
 
-    fn wanted(&self, volume: VolumeId, peer: PeerId, max_ids: usize) -> Result<Vec<ChunkId>, LocalError> {
-        let ids = self.engine.wanted(volume, peer).map_err(failed)?;
+    fn wanted(&self, volume: VolumeId, peer: PeerId, link: u64, max_ids: usize) -> Result<Vec<ChunkId>, LocalError> {
+        let ids = self.engine.wanted(volume, peer, link).map_err(failed)?;
         debug_assert!(ids.len() <= max_ids, "what is left out would never be asked for again");
         Ok(ids)
     }
@@ -158,8 +158,8 @@ impl Local for EngineLocal {
         })
     }
 
-    fn peer_up(&self, peer: PeerId, _address: SocketAddr) {
-        told(self.engine.peer_up(peer));
+    fn peer_up(&self, peer: PeerId, link: u64, _address: SocketAddr) {
+        told(self.engine.peer_up(peer, link));
     }
 
     fn peer_down(&self, peer: PeerId) {

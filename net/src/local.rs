@@ -128,9 +128,9 @@ pub trait Local: Send + Sync + 'static {
     ) -> Result<(), AdmitRefusal>;
     /// Chunks as they are stored, in the order asked; `None` for one that is not here.
     fn chunks(&self, volume: VolumeId, ids: &[ChunkId]) -> Result<Vec<Option<Vec<u8>>>, LocalError>;
-    /// What to ask this peer for now, `max_ids` at the most. It counts as asked until it is delivered or the
-    /// peer is down.
-    fn wanted(&self, volume: VolumeId, peer: PeerId, max_ids: usize) -> Result<Vec<ChunkId>, LocalError>;
+    /// What to ask this peer for now, `max_ids` at the most: nothing over a connection that is not the one it is
+    /// up by. It counts as asked until it is delivered or the peer is down.
+    fn wanted(&self, volume: VolumeId, peer: PeerId, link: u64, max_ids: usize) -> Result<Vec<ChunkId>, LocalError>;
     /// Answers to what was asked, in stored form; `None`: the peer lacks it. Verified before they are kept.
     /// Must tolerate what is no longer asked for, such as a late answer after `peer_down`.
     fn deliver(
@@ -139,8 +139,8 @@ pub trait Local: Send + Sync + 'static {
         peer: PeerId,
         chunks: Vec<(ChunkId, Option<Vec<u8>>)>,
     ) -> Result<(), DeliverError>;
-    /// A peer is connected. Ups and downs of one peer alternate.
-    fn peer_up(&self, peer: PeerId, address: SocketAddr);
+    /// A peer is connected, over the link with that number. Ups and downs of one peer alternate.
+    fn peer_up(&self, peer: PeerId, link: u64, address: SocketAddr);
     /// It no longer is: what it was asked for can be asked of others.
     fn peer_down(&self, peer: PeerId);
     /// Where a peer was said to listen.

@@ -1,6 +1,6 @@
 //! What bytes are lacking, whom to ask for them, and what their arrival completes.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::held::{Cursor, Duty};
@@ -56,8 +56,12 @@ impl Queue {
 }
 
 impl Control {
-    /// What to ask this peer for now.
-    pub(crate) fn wanted(&mut self, id: VolumeId, peer: PeerId) -> Result<Vec<ChunkId>, EngineError> {
+    /// What to ask this peer for now over that connection: nothing over one that another has replaced, for what
+    /// it takes along when it ends would never be asked for again.
+    pub(crate) fn wanted(&mut self, id: VolumeId, peer: PeerId, link: u64) -> Result<Vec<ChunkId>, EngineError> {
+        if self.up.get(&peer) != Some(&link) {
+            return Ok(Vec::new());
+        }
         let store = self.store.clone();
         let held = self.held(id)?;
         held.want_more()?;
@@ -83,10 +87,10 @@ impl Control {
         Ok(())
     }
 
-    pub(crate) fn peer_up(&mut self, peer: PeerId) {
-        let came = self.up.insert(peer);
+    pub(crate) fn peer_up(&mut self, peer: PeerId, link: u64) {
+        let came = self.up.insert(peer, link).is_none();
         for held in self.volumes.values_mut() {
-            held.can_ask(&BTreeSet::from([peer]));
+            held.can_ask([&peer]);
             if came {
                 held.window.ask_again();
             }
@@ -97,7 +101,7 @@ impl Control {
     /// A volume came, or its members changed: those of them that are connected can be asked.
     pub(crate) fn members_changed(&mut self, id: VolumeId) {
         if let Some(held) = self.volumes.get_mut(&id) {
-            held.can_ask(&self.up);
+            held.can_ask(self.up.keys());
             held.window.ask_again();
         }
         self.tell(&Event::Members(id));
@@ -122,7 +126,7 @@ impl Control {
 
 impl Held {
     /// Those of these peers that are members can be asked, perhaps for more than before.
-    fn can_ask(&mut self, up: &BTreeSet<PeerId>) {
+    fn can_ask<'a>(&mut self, up: impl IntoIterator<Item = &'a PeerId>) {
         for peer in up {
             if self.more.roster.members.contains_key(peer) {
                 self.fetch.connected(*peer);

@@ -17,7 +17,7 @@ mod resolve;
 pub(crate) mod verify;
 mod window;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -62,8 +62,8 @@ pub(crate) struct Control {
     /// Where this peer's own files are: never to be captured.
     pub(crate) home: PathBuf,
     pub(crate) volumes: BTreeMap<VolumeId, Held>,
-    /// Peers that are connected now, members or not yet.
-    pub(crate) up: BTreeSet<PeerId>,
+    /// Peers that are connected now, members or not yet, each with the number of the connection that counts.
+    pub(crate) up: BTreeMap<PeerId, u64>,
     /// Whether what a crash left in a tree is being looked at.
     recovering: bool,
     options: Options,
@@ -85,7 +85,7 @@ impl Control {
         options: Options,
         lanes: Lanes,
     ) -> Result<Self, EngineError> {
-        let (volumes, up, hints, subscribers) = (BTreeMap::new(), BTreeSet::new(), unbounded(), Vec::new());
+        let (volumes, up, hints, subscribers) = (BTreeMap::new(), BTreeMap::new(), unbounded(), Vec::new());
         let recovering = false;
         let mut control = Self { store, keys, name, home, volumes, up, recovering, options, lanes, hints, subscribers };
         for id in control.store.volumes() {

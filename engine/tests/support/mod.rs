@@ -108,6 +108,9 @@ pub(crate) fn sync(a: &Peer, b: &Peer, id: VolumeId) {
     }
 }
 
+/// The one connection that two engines ever have here.
+pub(crate) const LINK: u64 = 1;
+
 /// Hands entries over one way.
 pub(crate) fn tell(from: &Peer, to: &Peer, id: VolumeId) {
     let (from, to) = (from.engine(), to.engine());
@@ -119,12 +122,12 @@ pub(crate) fn tell(from: &Peer, to: &Peer, id: VolumeId) {
         to.receive(id, entries).unwrap();
     }
     to.peer_has(id, from.peer(), from.volume(id).unwrap().frontier()).unwrap();
-    to.peer_up(from.peer()).unwrap();
+    to.peer_up(from.peer(), LINK).unwrap();
 }
 
 fn fetch(from: &Engine, to: &Engine, id: VolumeId) {
     loop {
-        let ids = to.wanted(id, from.peer()).unwrap();
+        let ids = to.wanted(id, from.peer(), LINK).unwrap();
         if ids.is_empty() {
             break;
         }

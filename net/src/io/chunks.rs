@@ -32,9 +32,14 @@ pub(super) enum StreamError {
 }
 
 /// Asks for what the engine wants of this volume from this peer. Gives how many chunks were asked for.
-pub(super) async fn fetch(local: Arc<dyn Local>, link: Link, volume: VolumeId) -> Result<usize, StreamError> {
+pub(super) async fn fetch(
+    local: Arc<dyn Local>,
+    link: Link,
+    number: u64,
+    volume: VolumeId,
+) -> Result<usize, StreamError> {
     let peer = link.peer;
-    let ids = blocking(&local, move |local| local.wanted(volume, peer, FETCH_IDS)).await?;
+    let ids = blocking(&local, move |local| local.wanted(volume, peer, number, FETCH_IDS)).await?;
     let ids = ids.map_err(|_| StreamError::Local)?;
     if ids.is_empty() {
         return Ok(0);

@@ -197,7 +197,8 @@ impl Driver {
         }
         if wishes.settled {
             for _ in 0..FETCHES {
-                self.streams.spawn(fetch_all(self.parts.local.clone(), self.parts.link.clone(), self.plan.subscribe()));
+                let Parts { id, link, local, .. } = &self.parts;
+                self.streams.spawn(fetch_all(local.clone(), link.clone(), *id, self.plan.subscribe()));
             }
         }
         if wishes.settled || wishes.wanted {
@@ -322,13 +323,14 @@ impl Driver {
 async fn fetch_all(
     local: Arc<dyn Local>,
     link: Link,
+    number: u64,
     mut plan: watch::Receiver<(u64, BTreeSet<VolumeId>)>,
 ) -> Result<(), StreamError> {
     loop {
         let volumes = plan.borrow_and_update().1.clone();
         let mut asked = 0;
         for volume in volumes {
-            asked += fetch(local.clone(), link.clone(), volume).await?;
+            asked += fetch(local.clone(), link.clone(), number, volume).await?;
         }
         if asked == 0 && plan.changed().await.is_err() {
             return Ok(());

@@ -257,7 +257,7 @@ impl Hub {
     async fn tell(&self, notice: Notice) {
         match notice {
             Notice::Up { peer, address, link } => {
-                self.blocking(move |local| local.peer_up(peer, address)).await;
+                self.blocking(move |local| local.peer_up(peer, link, address)).await;
                 if let Some(held) = self.roster().links.get(&link) {
                     held.mailbox.settled();
                 }

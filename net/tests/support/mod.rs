@@ -37,7 +37,7 @@ struct Volume {
 struct State {
     volumes: BTreeMap<VolumeId, Volume>,
     addresses: BTreeMap<PeerId, Vec<SocketAddr>>,
-    up: BTreeSet<PeerId>,
+    up: BTreeMap<PeerId, u64>,
 }
 
 type Callback = Box<dyn Fn(LocalEvent) + Send + Sync>;
@@ -187,7 +187,7 @@ impl Fake {
     }
 
     pub(crate) fn is_up(&self, peer: PeerId) -> bool {
-        self.lock().up.contains(&peer)
+        self.lock().up.contains_key(&peer)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -349,8 +349,11 @@ impl Local for Fake {
         Ok(found)
     }
 
-    fn wanted(&self, volume: VolumeId, peer: PeerId, max_ids: usize) -> Result<Vec<ChunkId>, LocalError> {
+    fn wanted(&self, volume: VolumeId, peer: PeerId, link: u64, max_ids: usize) -> Result<Vec<ChunkId>, LocalError> {
         let mut state = self.lock();
+        if state.up.get(&peer) != Some(&link) {
+            return Ok(Vec::new());
+        }
         let held = state.volumes.get_mut(&volume).ok_or(LocalError::UnknownVolume(volume))?;
         let open = |id: &&ChunkId| !held.asked.contains_key(id) && !held.lacking.contains(&(peer, **id));
         let ids: Vec<_> = held.wanted.iter().filter(open).take(max_ids).copied().collect();
@@ -386,15 +389,15 @@ impl Local for Fake {
         Ok(())
     }
 
-    fn peer_up(&self, peer: PeerId, _address: SocketAddr) {
-        if !self.lock().up.insert(peer) {
+    fn peer_up(&self, peer: PeerId, link: u64, _address: SocketAddr) {
+        if self.lock().up.insert(peer, link).is_some() {
             self.misuses.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn peer_down(&self, peer: PeerId) {
         let mut state = self.lock();
-        if !state.up.remove(&peer) {
+        if state.up.remove(&peer).is_none() {
             self.misuses.fetch_add(1, Ordering::Relaxed);
         }
         for held in state.volumes.values_mut() {
