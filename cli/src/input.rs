@@ -93,6 +93,13 @@ pub(crate) fn future(text: &str, clock: &Clock) -> Result<WallTime, CommandError
     Ok(WallTime(then.timestamp()))
 }
 
+/// How many seconds that is, from now back.
+pub(crate) fn seconds(text: &str, clock: &Clock) -> Result<u64, CommandError> {
+    let past = now(clock).checked_sub(duration(text)?);
+    let past = past.map_err(|_| usage(format!("`{text}` is too long"), "`forever` is longer than anything else"))?;
+    Ok((clock.now.as_second() - past.timestamp().as_second()).unsigned_abs())
+}
+
 /// `7d`, `2h`, `1h 30m`: more than nothing.
 fn duration(text: &str) -> Result<Span, CommandError> {
     let span = text.parse::<Span>().ok().filter(|span| span.is_positive());

@@ -156,9 +156,15 @@ impl Iterator for Pieces<'_> {
     }
 }
 
-/// Notes every chunk that a content of `len` bytes consists of, lists and data, as far as its lists can be read.
-/// What has been noted before is not looked at again.
-pub fn note_chunks(chunks: &dyn Chunks, root: Root, len: u64, noted: &mut BTreeSet<ChunkId>) -> Result<(), Unreadable> {
+/// Notes every chunk that a content of `len` bytes consists of, lists and data, as far as its lists can be read. Says
+/// whether all could be. What has been noted before is not looked at again.
+pub fn note_chunks(
+    chunks: &dyn Chunks,
+    root: Root,
+    len: u64,
+    noted: &mut BTreeSet<ChunkId>,
+) -> Result<bool, Unreadable> {
+    let mut whole = true;
     let mut lists = Lists::new(chunks);
     let mut rest: Vec<_> = top(root, len).into_iter().flatten().map(|piece| (root.depth, piece)).collect();
     while let Some((depth, piece)) = rest.pop() {
@@ -170,10 +176,10 @@ pub fn note_chunks(chunks: &dyn Chunks, root: Root, len: u64, noted: &mut BTreeS
         match lists.open(id, depth, len) {
             Ok(below) => rest.extend(below.into_iter().map(|piece| (depth - 1, piece))),
             Err(ContentError::Store(error)) => return Err(error),
-            Err(_) => {}
+            Err(_) => whole = false,
         }
     }
-    Ok(())
+    Ok(whole)
 }
 
 /// What a content needs that is not here.

@@ -99,6 +99,9 @@ pub enum EngineError {
     /// The bytes are not here.
     #[error("the content of patch {0} is not held here")]
     NotHeld(PatchId),
+    /// A list of a content that is said to be here cannot be read, so that it is unknown what is needed.
+    #[error("list {0:?} of a file that is kept cannot be read: nothing can be let go of")]
+    ListsLost(crate::model::ids::ChunkId),
     /// More than one patch begins so.
     #[error("more than one patch begins with {0}")]
     Ambiguous(String),

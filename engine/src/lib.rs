@@ -17,6 +17,7 @@ pub(crate) mod control;
 pub mod disk;
 pub mod engine;
 pub mod error;
+pub mod gc;
 pub mod handle;
 pub mod ingest;
 pub mod limits;

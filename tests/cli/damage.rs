@@ -144,3 +144,38 @@ fn entries_that_a_damaged_disk_lost_come_back_and_both_sides_go_on() {
         }
     }
 }
+
+#[test]
+fn old_versions_go_by_the_rule_and_say_so() {
+    let world = tempfile::tempdir().unwrap();
+    let (anna, ben) = pair(world.path());
+    // At once, so that nobody sees a part of it.
+    let save = |text: String| {
+        fs::write(world.path().join("draft"), text).unwrap();
+        fs::rename(world.path().join("draft"), anna.dir.join("often")).unwrap();
+        anna.ok(&["capture"]);
+    };
+    (0..4).for_each(|n| save(n.to_string().repeat(50_000)));
+    eventually_equal(&[&anna, &ben]);
+    let first = anna.lines(&["log", "v:often"]).pop().unwrap()["patch"].as_str().unwrap().to_owned();
+    let told = anna.json(&["gc", "--dry-run"]);
+    assert_eq!((&told["versions"], &told["kept"]["recent"]), (&0.into(), &3.into()), "all are recent: {told}");
+    // A version is old once the millisecond of the next one is over.
+    eventually("all that was replaced is old", || {
+        let told = anna.json(&["gc", "--dry-run", "--keep-within", "1ms", "--keep-last", "2"]);
+        told["versions"] == 2
+    });
+    let said = anna.ok(&["gc", "--keep-within", "1ms", "--keep-last", "2", "--dry-run"]);
+    assert!(said.contains("v:often") && said.contains("would let go of 2 versions of 1 file"), "{said}");
+    assert_eq!(anna.ok(&["cat", "v:often", "--at", &first]).len(), 50_000, "nothing has gone yet");
+
+    anna.ok(&["gc", "--keep-within", "1ms", "--keep-last", "2", "--remember"]);
+    says(&anna, 3, &["cat", "v:often", "--at", &first], &["let go of", "another member"]);
+    assert_eq!(ben.ok(&["cat", "v:often", "--at", &first]).len(), 50_000, "ben keeps by his own rule");
+    assert_eq!(anna.lines(&["log", "v:often"]).len(), 4, "the history stays");
+    assert_eq!(anna.json(&["gc"])["last"], 2, "the rule is remembered");
+    assert!(anna.ok(&["verify"]).contains("all is well"));
+    save("0".repeat(50_000));
+    eventually_equal(&[&anna, &ben]);
+    assert!(anna.ok(&["verify"]).contains("all is well"));
+}

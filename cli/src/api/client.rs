@@ -276,6 +276,10 @@ impl Service for Client {
         self.long("verify", request, progress)
     }
 
+    fn gc(&self, request: &GcRequest) -> Result<Collected> {
+        self.call("gc", request)
+    }
+
     fn shutdown(&self) -> Result<()> {
         self.call("shutdown", &())
     }

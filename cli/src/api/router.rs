@@ -56,6 +56,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/peer_remove", call(|s, q| s.peer_remove(q)))
         .route("/v1/peer_address", call(|s, q| s.peer_address(q)))
         .route("/v1/verify", long(|s, q, p| s.verify(q, p)))
+        .route("/v1/gc", call(|s, q| s.gc(q)))
         .route("/v1/shutdown", post(shutdown))
         .fallback(async || Refusal(ServiceError::new(ErrorKind::NotFound, "the API has no such route")))
         .with_state(api)

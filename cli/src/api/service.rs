@@ -9,10 +9,10 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 
 use super::types::{
-    CaptureRequest, Captured, CatRequest, Fork, ForksRequest, InitRequest, Initialised, InviteRequest, Invited,
-    JoinRequest, Joined, LogLine, LogRequest, LsLine, LsRequest, PeerAddress, PeerAddressRequest, PeerRemoveRequest,
-    PeerRemoved, PeerStatus, PeersRequest, Progress, ResolveRequest, Resolved, ShowRequest, Shown, Status,
-    StatusRequest, TrackRequest, UntrackRequest, Untracked, Verified, VerifyRequest,
+    CaptureRequest, Captured, CatRequest, Collected, Fork, ForksRequest, GcRequest, InitRequest, Initialised,
+    InviteRequest, Invited, JoinRequest, Joined, LogLine, LogRequest, LsLine, LsRequest, PeerAddress,
+    PeerAddressRequest, PeerRemoveRequest, PeerRemoved, PeerStatus, PeersRequest, Progress, ResolveRequest, Resolved,
+    ShowRequest, Shown, Status, StatusRequest, TrackRequest, UntrackRequest, Untracked, Verified, VerifyRequest,
 };
 
 /// Takes a list item by item; breaks when nobody listens any more, upon which the method returns `Ok` early.
@@ -62,6 +62,8 @@ pub(crate) trait Service: Send + Sync {
     fn peer_address(&self, request: &PeerAddressRequest) -> Result<PeerAddress>;
     /// Re-hashes what is stored.
     fn verify(&self, request: &VerifyRequest, progress: OnProgress<'_>) -> Result<Verified>;
+    /// Lets go of old versions.
+    fn gc(&self, request: &GcRequest) -> Result<Collected>;
     /// Ends sessions, makes everything durable and closes the store. Nothing is asked afterwards.
     fn shutdown(&self) -> Result<()>;
 }

@@ -5,6 +5,7 @@ mod cat;
 mod completions;
 mod daemon;
 mod forks;
+mod gc;
 mod init;
 mod invite;
 mod join;
@@ -81,6 +82,7 @@ enum Command {
     Join(join::Args),
     Peers(peers::Args),
     Verify(verify::Args),
+    Gc(gc::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -162,6 +164,7 @@ fn run(command: Command, cx: &mut Context) -> Result<Outcome, CommandError> {
         Command::Join(args) => join::run(args, cx),
         Command::Peers(args) => peers::run(args, cx),
         Command::Verify(args) => verify::run(args, cx),
+        Command::Gc(args) => gc::run(&args, cx),
         Command::Completions(args) => completions::run(&args, cx),
         Command::Man(args) => man::run(&args, cx),
     }

@@ -148,6 +148,7 @@ pub(super) fn cat(running: &Running, request: &CatRequest, each: Sink<'_, Vec<u8
     };
     let mut hand_on = |bytes: &[u8]| each(bytes.to_vec());
     query::cat(running.engine.store(), &spot.volume, patch, &mut hand_on).map_err(|error| match error {
+        EngineError::NotHeld(_) if is_released(&spot.volume, patch) => let_go(&spot.path),
         EngineError::NotHeld(_) => not_held(running, &spot.path),
         EngineError::NoBytes(_) => no_bytes(&spot.volume, &spot.path),
         other => other.into(),
@@ -291,6 +292,17 @@ fn no_bytes(volume: &Volume, path: &RelPath) -> ServiceError {
 }
 
 /// Bytes that only other members have.
+/// Whether the bytes of a version were let go of here.
+fn is_released(volume: &Volume, patch: PatchId) -> bool {
+    let content = volume.patch(patch).ok().flatten().and_then(|known| known.patch.content.clone());
+    matches!(content, Some(Content::File { root, .. }) if volume.is_released(root).unwrap_or(false))
+}
+
+fn let_go(path: &RelPath) -> ServiceError {
+    ServiceError::new(ErrorKind::NotFound, format!("this peer has let go of the bytes of this version of {path}"))
+        .hint("another member that keeps more may have them: ask there; `pfs gc --help` says what is kept")
+}
+
 fn not_held(running: &Running, path: &RelPath) -> ServiceError {
     let connected = running.node_peers().iter().filter(|peer| peer.connected).count();
     let hint = match (&running.daemon, connected) {

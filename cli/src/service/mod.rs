@@ -5,6 +5,7 @@
 
 mod errors;
 mod forks;
+mod gc;
 mod history;
 mod join;
 mod members;
@@ -22,10 +23,10 @@ use std::sync::Arc;
 
 use crate::api::service::{OnProgress, Result, Service, Sink};
 use crate::api::types::{
-    CaptureRequest, Captured, CatRequest, Fork, ForksRequest, InitRequest, Initialised, InviteRequest, Invited,
-    JoinRequest, Joined, LogLine, LogRequest, LsLine, LsRequest, PeerAddress, PeerAddressRequest, PeerRemoveRequest,
-    PeerRemoved, PeerStatus, PeersRequest, ResolveRequest, Resolved, ShowRequest, Shown, Status, StatusRequest,
-    TrackRequest, UntrackRequest, Untracked, Verified, VerifyRequest,
+    CaptureRequest, Captured, CatRequest, Collected, Fork, ForksRequest, GcRequest, InitRequest, Initialised,
+    InviteRequest, Invited, JoinRequest, Joined, LogLine, LogRequest, LsLine, LsRequest, PeerAddress,
+    PeerAddressRequest, PeerRemoveRequest, PeerRemoved, PeerStatus, PeersRequest, ResolveRequest, Resolved,
+    ShowRequest, Shown, Status, StatusRequest, TrackRequest, UntrackRequest, Untracked, Verified, VerifyRequest,
 };
 use crate::connect::Purpose;
 use crate::home::Home;
@@ -37,7 +38,8 @@ pub(crate) fn open(home: &Home, purpose: &Purpose) -> Result<Arc<dyn Service>> {
     if matches!(purpose, Purpose::Daemon { .. }) {
         volumes::init(&peer, &InitRequest { name: None })?;
         peer.networked()?;
-        peer.keep_open().map_err(|error| errors::io(format!("starting a thread: {error}"), &error))?;
+        let started = peer.keep_open().and_then(|()| gc::keep_lean(&peer));
+        started.map_err(|error| errors::io(format!("starting a thread: {error}"), &error))?;
     }
     Ok(peer)
 }
@@ -109,6 +111,10 @@ impl Service for Peer {
 
     fn verify(&self, request: &VerifyRequest, progress: OnProgress<'_>) -> Result<Verified> {
         verify::verify(&self.running()?, request, progress)
+    }
+
+    fn gc(&self, request: &GcRequest) -> Result<Collected> {
+        gc::gc(&self.running()?, request)
     }
 
     fn shutdown(&self) -> Result<()> {

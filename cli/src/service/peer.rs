@@ -38,6 +38,8 @@ pub(super) struct Peer {
     listen: OnceLock<SocketAddr>,
     running: Mutex<Option<Running>>,
     closed: AtomicBool,
+    /// Held while a thread of the daemon's own works on the store, which is not closed before it lets go.
+    caring: Mutex<()>,
 }
 
 /// A peer that runs. Clones share it.
@@ -67,6 +69,7 @@ impl Peer {
             listen: OnceLock::new(),
             running: Mutex::new(None),
             closed: AtomicBool::new(false),
+            caring: Mutex::default(),
         }
     }
 
@@ -93,7 +96,7 @@ impl Peer {
         if let Some(running) = slot.as_ref().filter(|running| running.net.is_some()) {
             return Ok(running.clone());
         }
-        if self.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Err(ServiceError::new(ErrorKind::Failed, "the daemon is stopping"));
         }
         // What a command opened before has neither watch nor node.
@@ -120,8 +123,22 @@ impl Peer {
     /// Ends sessions and closes the store; what was asked before may still hold it for a moment.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        let _caring = self.caring.lock().unwrap_or_else(PoisonError::into_inner);
         let running = self.slot().take();
         running.into_iter().for_each(Running::end);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Does a piece of work that nobody asked for; it ends soon after the peer is closed.
+    pub(super) fn with_care(&self, work: impl FnOnce(&Running) -> Result<()>) -> Result<()> {
+        let _caring = self.caring.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_closed() {
+            return Ok(());
+        }
+        work(&self.running()?)
     }
 
     /// Opens a daemon's store again whenever a write to it has failed, as soon as there is room for it: what was
@@ -129,7 +146,7 @@ impl Peer {
     pub(super) fn keep_open(self: &Arc<Self>) -> io::Result<()> {
         let peer = Arc::downgrade(self);
         let tend = move || {
-            while let Some(peer) = peer.upgrade().filter(|peer| !peer.closed.load(Ordering::Acquire)) {
+            while let Some(peer) = peer.upgrade().filter(|peer| !peer.is_closed()) {
                 peer.reopen_if_failed();
                 drop(peer);
                 thread::sleep(TEND);

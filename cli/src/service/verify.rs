@@ -92,7 +92,9 @@ fn each_file(
         before = Some((last.time, last.log, last.seq));
         for id in heads.iter().flat_map(|head| &head.patches) {
             let Some(patch) = volume.patch(*id)?.map(|known| known.patch) else { continue };
-            if let Some(Content::File { len, root, .. }) = &patch.content {
+            if let Some(Content::File { len, root, .. }) = &patch.content
+                && !volume.is_released(*root)?
+            {
                 each(*id, patch.node, *root, *len)?;
             }
         }

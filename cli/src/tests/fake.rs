@@ -14,11 +14,11 @@ use serde_json::json;
 
 use crate::api::service::{ErrorKind, OnProgress, Result, Service, ServiceError, Sink};
 use crate::api::types::{
-    CaptureRequest, Captured, CatRequest, Choice, DaemonInfo, Fork, ForksRequest, Holding, InitRequest, Initialised,
-    InviteRequest, Invited, Jobs, JoinRequest, Joined, LogLine, LogRequest, LsLine, LsRequest, PeerAddress,
-    PeerAddressRequest, PeerRemoveRequest, PeerRemoved, PeerStatus, PeersRequest, Progress, ResolveRequest, Resolved,
-    Role, ShowRequest, Shown, Stage, Status, StatusRequest, Target, TrackRequest, UntrackRequest, Untracked, Verified,
-    VerifyRequest,
+    CaptureRequest, Captured, CatRequest, Choice, Collected, DaemonInfo, Fork, ForksRequest, GcRequest, Holding,
+    InitRequest, Initialised, InviteRequest, Invited, Jobs, JoinRequest, Joined, LogLine, LogRequest, LsLine,
+    LsRequest, PeerAddress, PeerAddressRequest, PeerRemoveRequest, PeerRemoved, PeerStatus, PeersRequest, Progress,
+    ResolveRequest, Resolved, Role, ShowRequest, Shown, Stage, Status, StatusRequest, Target, TrackRequest,
+    UntrackRequest, Untracked, Verified, VerifyRequest, Within,
 };
 use crate::connect::Purpose;
 use crate::home::Home;
@@ -360,6 +360,24 @@ impl Service for Fake {
         };
         let repaired = if request.repair { 2 } else { 0 };
         Ok(value(json!({"chunks": 80_000, "bytes": 1_270_000_000, "repaired": repaired, "damaged": damaged})))
+    }
+
+    fn gc(&self, request: &GcRequest) -> Result<Collected> {
+        self.ask("gc", request, b"")?;
+        let idle = request.last.is_some_and(|last| last > 5);
+        let old = json!([
+            {"volume": "linux", "path": "drivers/net/foo.c", "patch": id("0badcafe"),
+             "time": "2026-05-02T10:00:00.000Z", "replaced": "2026-08-01T09:30:00.000Z", "size": 4096},
+            {"volume": "linux", "path": "Makefile", "patch": id("77aa0002"),
+             "time": "2026-01-07T10:00:00.000Z", "replaced": "2026-02-01T09:30:00.000Z", "size": 61_000},
+        ]);
+        Ok(value(json!({
+            "dry_run": request.dry_run, "versions": if idle { 0 } else { 1203 }, "files": if idle { 0 } else { 417 },
+            "bytes": if idle { 0 } else { 9_300_000 },
+            "kept": {"current": 78_624, "forked": if idle { 3 } else { 0 }, "recent": 512, "last": 44},
+            "within": request.within.unwrap_or(Within::Seconds(90 * 86_400)), "last": request.last.unwrap_or(3),
+            "old": if idle { json!([]) } else { old },
+        })))
     }
 
     fn shutdown(&self) -> Result<()> {

@@ -117,6 +117,18 @@ const CASES: &[(&str, &[&str])] = &[
             "peers --help",
         ],
     ),
+    (
+        "gc",
+        &[
+            "gc",
+            "gc --dry-run",
+            "gc --keep-within 1y --keep-last 5 --remember --json",
+            "gc --keep-within forever --keep-last 7",
+            "gc --keep-within soon",
+            "gc --dry-run --remember",
+            "gc --help",
+        ],
+    ),
     ("verify", &["verify", "verify --json", "verify damaged", "verify linux --repair", "verify --help"]),
     ("daemon", &["daemon status", "daemon status --json", "daemon stop", "daemon run --help", "daemon --help"]),
     ("service", &["service --help"]),

@@ -35,6 +35,8 @@ pub(crate) struct Draft {
     pub(crate) chunks: Vec<(ChunkId, Vec<u8>)>,
     /// Contents that are referenced and not all here (length), or all here now (nothing).
     pub(crate) missing: BTreeMap<Root, Option<u64>>,
+    /// Contents that need not be held any more.
+    pub(crate) released: BTreeSet<Root>,
 }
 
 impl Held {
@@ -71,7 +73,7 @@ impl Held {
 
     /// Writes a draft and what follows from it: one durable batch, or nothing.
     pub(crate) fn commit(&mut self, store: &Store, draft: Draft) -> Result<(), EngineError> {
-        let Draft { changes, entries, sightings, chunks, mut missing } = draft;
+        let Draft { changes, entries, sightings, chunks, mut missing, released } = draft;
         let mut batch = Batch::new(self.volume.id());
         let touched = changes.touched.clone();
         let mut overlay = Overlay::resume(&self.volume, changes);
@@ -92,7 +94,7 @@ impl Held {
         let stale: Vec<NodeId> = batch.stale.iter().filter(|(_, stale)| **stale).map(|(node, _)| *node).collect();
         (batch.nodes, batch.patches, batch.retimed) = (changes.nodes, changes.patches, changes.retimed);
         (batch.placed, batch.reverted) = (changes.placed, changes.reverted);
-        (batch.entries, batch.chunks, batch.missing) = (entries, chunks, missing);
+        (batch.entries, batch.chunks, batch.missing, batch.released) = (entries, chunks, missing, released);
         batch.state = Some(state);
         let begun = super::now();
         let (entries, nodes) = (batch.entries.len(), touched.len());

@@ -6,6 +6,7 @@
 mod append;
 mod capture;
 mod fetch;
+mod gc;
 mod held;
 mod look;
 mod materialise;
@@ -31,6 +32,7 @@ pub use look::Problem;
 pub use verify::Verified;
 
 use append::Draft;
+pub(crate) use append::contents;
 
 use crate::disk::Hint;
 use crate::engine::{Event, Options};

@@ -61,6 +61,7 @@ pub(crate) fn lacking_contents(store: &Store, volume: &Volume) -> Result<BTreeMa
                 crate::model::facts::Facts::patch(volume, *patch)?.and_then(|known| known.patch.content.clone());
             if let Some(Content::File { len, root, .. }) = content
                 && len > 0
+                && !volume.is_released(root)?
                 && content::lacking(store, root, len, 1)? != Lacking::Nothing
             {
                 lacking.insert(root, len);
@@ -73,9 +74,7 @@ impl Control {
     /// Lets go of broken chunks and fetches what now lacks them.
     pub(crate) fn heal(&mut self, broken: &[ChunkId]) -> Result<u64, EngineError> {
         let store = self.store.clone();
-        for id in broken {
-            store.remove_chunk(*id)?;
-        }
+        store.remove_chunks(broken)?;
         let ids: Vec<VolumeId> = self.volumes.keys().copied().collect();
         let mut count = 0;
         for id in ids {

@@ -169,6 +169,23 @@ impl Fetch {
         }
     }
 
+    /// The same for all wanted contents with these roots.
+    pub fn forget_roots(&mut self, roots: &BTreeSet<Root>) {
+        for wanted in self.wanted().filter(|wanted| roots.contains(&wanted.root)).collect::<Vec<_>>() {
+            self.forget(wanted);
+        }
+    }
+
+    /// The contents in the making.
+    pub fn wanted(&self) -> impl Iterator<Item = Wanted> {
+        self.contents.keys().copied()
+    }
+
+    /// The chunks that they lack, as far as is known, and the lists that wait to be opened.
+    pub fn chunks(&self) -> Vec<ChunkId> {
+        self.gaps.ids(|_| true)
+    }
+
     /// Up to `max` chunks to be looked up in the store. Each is answered by `here` or `absent`.
     pub fn unknown(&mut self, max: usize) -> Vec<Lookup> {
         self.unshelve();

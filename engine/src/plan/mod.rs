@@ -6,6 +6,7 @@ mod draft;
 pub mod fetch;
 pub mod materialise;
 pub mod resolve;
+pub mod retain;
 pub mod scan;
 
 #[cfg(test)]

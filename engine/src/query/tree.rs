@@ -109,7 +109,7 @@ fn entry(
         _ => Attr::default(),
     };
     let held = match &content {
-        Content::File { len, root, .. } => *len == 0 || !volume.is_missing(*root)?,
+        Content::File { len, root, .. } => *len == 0 || !volume.is_missing(*root)? && !volume.is_released(*root)?,
         _ => true,
     };
     Ok(Entry { node, path, content, attr, held })

@@ -75,6 +75,8 @@ pub(super) trait Backend: Send + Sync {
     fn flush(&self, table: Table) -> Result<(), StoreError>;
     /// Grows with every write. After reopening it is no less than it was at any write that was durable.
     fn position(&self) -> u64;
+    /// What the rows of `table` take up, about; deleted ones count until their room is given back.
+    fn bytes(&self, table: Table) -> Result<u64, StoreError>;
     /// Gives back the room of deleted rows of `table`. Slow: it may rewrite all that is left.
     fn compact(&self, table: Table) -> Result<(), StoreError>;
 }

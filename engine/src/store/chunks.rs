@@ -106,11 +106,18 @@ impl Store {
         ChunkId(id)
     }
 
-    /// Forgets a chunk. A loss of power soon after may bring it back. Its room is free after `reclaim_chunks`.
-    pub fn remove_chunk(&self, id: ChunkId) -> Result<(), StoreError> {
+    /// Forgets chunks. A loss of power soon after may bring them back. Their room is free after `reclaim_chunks`.
+    pub fn remove_chunks(&self, ids: &[ChunkId]) -> Result<(), StoreError> {
         let mut changes = Changes::default();
-        changes.delete(Table::Chunks, id.0.to_vec());
+        for id in ids {
+            changes.delete(Table::Chunks, id.0.to_vec());
+        }
         self.write(changes, Durability::Logged)
+    }
+
+    /// What all chunks take up on disk, about, those included that are removed and not reclaimed.
+    pub fn chunk_bytes(&self) -> Result<u64, StoreError> {
+        self.backend().bytes(Table::Chunks)
     }
 
     /// Gives the room of removed chunks back to the disk. Slow: it rewrites the chunks that are left.

@@ -13,7 +13,7 @@ use crate::model::entry::{Body, Entry, SignedEntry};
 use crate::model::facts::{Eye, Known, NodeState};
 use crate::model::ids::{ChunkId, NodeId, PatchId, VolumeId};
 use crate::model::name::Name;
-use crate::model::patch::{Patch, Root};
+use crate::model::patch::{Content, Patch, Root};
 use crate::model::time::Time;
 
 /// What a commit changes. Empty fields change nothing.
@@ -40,6 +40,9 @@ pub struct Batch {
     pub stale: BTreeMap<NodeId, bool>,
     /// Contents whose chunks are not all held: the file's length; `None`: all are.
     pub missing: BTreeMap<Root, Option<u64>>,
+    /// Contents that are let go of from now on: they are no longer missing, and their chunks need not be held. An
+    /// entry that refers to one of them anew ends that.
+    pub released: BTreeSet<Root>,
     /// Open forks, as the engine encodes them.
     pub forks_add: BTreeSet<Vec<u8>>,
     /// Forks that are closed.
@@ -64,6 +67,7 @@ impl Batch {
             reverted: BTreeMap::new(),
             stale: BTreeMap::new(),
             missing: BTreeMap::new(),
+            released: BTreeSet::new(),
             forks_add: BTreeSet::new(),
             forks_remove: BTreeSet::new(),
             state: None,
@@ -130,7 +134,11 @@ impl Making<'_> {
             let row = touched.entry(id).or_insert_with(|| PatchRow::new(patch, time));
             row.time = row.time.min(time);
         }
+        let has_released = !entries.is_empty() && self.has_released()?;
         for (ids, signed) in entries {
+            if has_released {
+                self.take_back(signed.entry.patches());
+            }
             self.entry(ids, signed, &mut touched)?;
         }
         for (&id, &time) in &batch.retimed {
@@ -141,6 +149,20 @@ impl Making<'_> {
             self.changes.put(Table::Patches, schema::patch(self.core.slot, id), row.to_bytes());
         }
         Ok(())
+    }
+
+    fn has_released(&self) -> Result<bool, StoreError> {
+        let all = schema::volume(self.core.slot);
+        Ok(!self.store.backend().rows(Table::Released, &all, 1, |_, _| Ok(()))?.is_empty())
+    }
+
+    /// What new patches refer to is to be held, whatever was let go of before.
+    fn take_back(&mut self, patches: &[Patch]) {
+        for patch in patches {
+            if let Some(Content::File { root, .. }) = &patch.content {
+                self.changes.delete(Table::Released, schema::root(self.core.slot, *root));
+            }
+        }
     }
 
     /// The rows of those patches that are known already.
@@ -218,11 +240,16 @@ impl Making<'_> {
             self.changes.mark(Table::Stale, schema::node(slot, id), stale);
         }
         for (root, missing) in batch.missing {
-            let key = schema::missing(slot, root);
+            let key = schema::root(slot, root);
             match missing {
                 Some(len) => self.changes.put(Table::Missing, key, len.to_be_bytes().to_vec()),
                 None => self.changes.delete(Table::Missing, key),
             }
+        }
+        for root in batch.released {
+            let key = schema::root(slot, root);
+            self.changes.delete(Table::Missing, key.clone());
+            self.changes.put(Table::Released, key, Vec::new());
         }
         for fork in &batch.forks_remove {
             self.changes.mark(Table::Forks, schema::fork(slot, fork), false);

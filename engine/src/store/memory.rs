@@ -92,6 +92,11 @@ impl Backend for Memory {
         Ok(())
     }
 
+    fn bytes(&self, table: Table) -> Result<u64, StoreError> {
+        let rows = &self.tables()[table as usize];
+        Ok(rows.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum())
+    }
+
     fn compact(&self, _: Table) -> Result<(), StoreError> {
         Ok(())
     }

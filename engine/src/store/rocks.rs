@@ -228,6 +228,13 @@ impl Backend for Rocks {
         self.db.flush_cf(self.family(table)).map_err(fault)
     }
 
+    fn bytes(&self, table: Table) -> Result<u64, StoreError> {
+        let family = self.family(table);
+        let of = |property: &str| self.db.property_int_value_cf(family, property).map_err(fault);
+        let parts = [of("rocksdb.total-sst-files-size")?, of("rocksdb.total-blob-file-size")?];
+        Ok(parts.into_iter().flatten().sum())
+    }
+
     fn compact(&self, table: Table) -> Result<(), StoreError> {
         let family = self.family(table);
         let collect = |on| self.db.set_options_cf(family, &[("enable_blob_garbage_collection", on)]).map_err(fault);

@@ -22,6 +22,7 @@
 //! | inodes | slot, device, number, birth, node | – |
 //! | stale | slot, node | – |
 //! | missing | slot, root chunk, depth: 1 byte | length of the file: 8 bytes |
+//! | released | slot, root chunk, depth: 1 byte | – |
 //! | forks | slot, the fork's bytes | – |
 //! | chunks | ChunkId | the chunk as it is stored and sent |
 //!
@@ -62,13 +63,14 @@ pub(super) enum Table {
     Inodes,
     Stale,
     Missing,
+    Released,
     Forks,
     Chunks,
 }
 
 impl Table {
     /// All tables; `ALL[t as usize] == t`.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Meta,
         Self::Volumes,
         Self::Entries,
@@ -82,6 +84,7 @@ impl Table {
         Self::Inodes,
         Self::Stale,
         Self::Missing,
+        Self::Released,
         Self::Forks,
         Self::Chunks,
     ];
@@ -102,6 +105,7 @@ impl Table {
             Self::Inodes => "inodes",
             Self::Stale => "stale",
             Self::Missing => "missing",
+            Self::Released => "released",
             Self::Forks => "forks",
             Self::Chunks => "chunks",
         }
@@ -266,7 +270,8 @@ pub(super) fn inode(slot: Slot, inode: Inode, node: NodeId) -> Vec<u8> {
     key(slot, &[&inode_bytes(inode), &node.0])
 }
 
-pub(super) fn missing(slot: Slot, root: Root) -> Vec<u8> {
+/// A key of `missing` or `released`.
+pub(super) fn root(slot: Slot, root: Root) -> Vec<u8> {
     key(slot, &[&root.id.0, &[root.depth]])
 }
 
@@ -365,8 +370,9 @@ pub(super) fn read_patch(key: &[u8]) -> Result<PatchId, StoreError> {
     only_id(Table::Patches, key).map(PatchId)
 }
 
-pub(super) fn read_stale(key: &[u8]) -> Result<NodeId, StoreError> {
-    only_id(Table::Stale, key).map(NodeId)
+/// Of a key of `nodes` or `stale`.
+pub(super) fn read_node(table: Table, key: &[u8]) -> Result<NodeId, StoreError> {
+    only_id(table, key).map(NodeId)
 }
 
 pub(super) fn read_entry(key: &[u8]) -> Result<(LogId, u64), StoreError> {

@@ -164,14 +164,21 @@ impl Volume {
     pub fn stale(&self, after: Option<NodeId>, n: usize) -> Result<Vec<NodeId>, StoreError> {
         let slot = self.core.slot;
         let span = behind(schema::volume(slot), after.map(|node| schema::node(slot, node)));
-        self.backend().rows(Table::Stale, &span, n, |key, _| schema::read_stale(key))
+        self.backend().rows(Table::Stale, &span, n, |key, _| schema::read_node(Table::Stale, key))
+    }
+
+    /// Up to `n` known nodes, ascending, from just behind `after` on.
+    pub fn nodes(&self, after: Option<NodeId>, n: usize) -> Result<Vec<NodeId>, StoreError> {
+        let slot = self.core.slot;
+        let span = behind(schema::volume(slot), after.map(|node| schema::node(slot, node)));
+        self.backend().rows(Table::Nodes, &span, n, |key, _| schema::read_node(Table::Nodes, key))
     }
 
     /// Up to `n` contents whose chunks are not all held, and the lengths of their files, ascending, from just
     /// behind `after` on.
     pub fn missing(&self, after: Option<Root>, n: usize) -> Result<Vec<(Root, u64)>, StoreError> {
         let slot = self.core.slot;
-        let span = behind(schema::volume(slot), after.map(|root| schema::missing(slot, root)));
+        let span = behind(schema::volume(slot), after.map(|root| schema::root(slot, root)));
         self.backend().rows(Table::Missing, &span, n, schema::read_missing)
     }
 
@@ -185,9 +192,14 @@ impl Volume {
         Ok(ids.into_iter().filter(|id| id.to_string().starts_with(prefix)).collect())
     }
 
-    /// Whether a content's chunks are not all held.
+    /// Whether a content's chunks are not all held, and are to be.
     pub fn is_missing(&self, root: Root) -> Result<bool, StoreError> {
-        self.backend().has(Table::Missing, &schema::missing(self.core.slot, root))
+        self.backend().has(Table::Missing, &schema::root(self.core.slot, root))
+    }
+
+    /// Whether a content was let go of: its chunks need not be held.
+    pub fn is_released(&self, root: Root) -> Result<bool, StoreError> {
+        self.backend().has(Table::Released, &schema::root(self.core.slot, root))
     }
 
     /// The open forks, as the engine encoded them, ascending.

@@ -2,6 +2,7 @@
 //! RFC 3339 with milliseconds, ids hexadecimal, sizes bytes. Fields may be added, never renamed.
 
 mod fork;
+mod gc;
 mod history;
 mod member;
 mod volume;
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub(crate) use self::fork::*;
+pub(crate) use self::gc::*;
 pub(crate) use self::history::*;
 pub(crate) use self::member::*;
 pub(crate) use self::volume::*;

@@ -64,8 +64,8 @@ fn chunks_come_and_go() {
         assert_eq!(store.chunk_ids(None, 2).unwrap(), ids[..2]);
         assert_eq!(store.chunk_ids(Some(ids[1]), 9).unwrap(), ids[2..]);
 
-        store.remove_chunk(ids[0]).unwrap();
-        store.remove_chunk(absent).unwrap();
+        store.remove_chunks(&ids[..1]).unwrap();
+        store.remove_chunks(&[absent]).unwrap();
         assert_eq!((store.chunk(ids[0]).unwrap(), store.chunk_ids(None, 9).unwrap()), (None, ids[1..].to_vec()));
         let (id, bytes) = chunks.into_iter().find(|(id, _)| *id == ids[0]).unwrap();
         store.put_chunks(vec![(id, bytes.clone())]).unwrap();
@@ -87,7 +87,7 @@ fn removed_chunks_give_their_room_back() {
     store.put_chunks(chunks.clone()).unwrap();
     store.sync_chunks().unwrap();
     for (id, _) in &chunks[20..] {
-        store.remove_chunk(*id).unwrap();
+        store.remove_chunks(&[*id]).unwrap();
     }
     assert!(blob_bytes(dir.path()) > 2_000_000);
     store.reclaim_chunks().unwrap();
@@ -288,7 +288,7 @@ fn after_a_failed_write_there_are_no_more() {
         |store| store.set_meta("key", b"value"),
         |store| store.put_chunks(vec![chunk(1, 10)]),
         |store| store.sync_chunks(),
-        |store| store.remove_chunk(ChunkId([1; 32])),
+        |store| store.remove_chunks(&[ChunkId([1; 32])]),
         |store| store.commit(Batch { stale: [(node(1), true)].into(), ..Batch::new(VOLUME) }),
         |store| store.remove_volume(VOLUME),
     ];
