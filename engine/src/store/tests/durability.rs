@@ -276,6 +276,10 @@ impl<B: Backend> Backend for Failing<B> {
     fn flush(&self, table: Table) -> Result<(), StoreError> {
         unless(&self.faults.flush).and_then(|()| self.inner.flush(table))
     }
+    fn bytes(&self, table: Table) -> Result<u64, StoreError> {
+        self.inner.bytes(table)
+    }
+
     fn compact(&self, table: Table) -> Result<(), StoreError> {
         unless(&self.faults.flush).and_then(|()| self.inner.compact(table))
     }

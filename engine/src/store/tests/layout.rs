@@ -58,7 +58,7 @@ proptest! {
             schema::read_placed(&bytes).err(),
             schema::read_disk(&bytes).err(),
             schema::read_inode(&bytes).err(),
-            schema::read_node(super::super::schema::Table::Stale, &bytes).err(),
+            schema::read_node(schema::Table::Stale, &bytes).err(),
             schema::read_chunk(&bytes).err(),
             schema::read_missing(&bytes, &bytes).err(),
             rows::PatchRow::read(&bytes).err(),
