@@ -21,10 +21,10 @@ use tower::ServiceExt as _;
 use super::service::{ErrorKind, OnProgress, Result, Service, ServiceError, Sink};
 use super::stream::Event;
 use super::types::{
-    CaptureRequest, Captured, CatRequest, Fork, ForksRequest, InitRequest, Initialised, InviteRequest, Invited,
-    JoinRequest, Joined, LogLine, LogRequest, LsLine, LsRequest, PeerAddress, PeerAddressRequest, PeerRemoveRequest,
-    PeerRemoved, PeerStatus, PeersRequest, ResolveRequest, Resolved, ShowRequest, Shown, Status, StatusRequest,
-    TrackRequest, UntrackRequest, Untracked, Verified, VerifyRequest,
+    CaptureRequest, Captured, CatRequest, Collected, Fork, ForksRequest, GcRequest, InitRequest, Initialised,
+    InviteRequest, Invited, JoinRequest, Joined, LogLine, LogRequest, LsLine, LsRequest, PeerAddress,
+    PeerAddressRequest, PeerRemoveRequest, PeerRemoved, PeerStatus, PeersRequest, ResolveRequest, Resolved,
+    ShowRequest, Shown, Status, StatusRequest, TrackRequest, UntrackRequest, Untracked, Verified, VerifyRequest,
 };
 
 /// One event is never longer: far above the longest path with its ids.

@@ -75,7 +75,10 @@ fn chunks_of(running: &Running, volumes: &[VolumeReport]) -> std::result::Result
     let (store, mut chunks) = (running.engine.store(), BTreeSet::new());
     for report in volumes {
         let volume = running.engine.volume(report.id)?;
-        each_file(&volume, &mut |_, _, root, len| Ok(note_chunks(store, root, len, &mut chunks)?))?;
+        each_file(&volume, &mut |_, _, root, len| {
+            note_chunks(store, root, len, &mut chunks)?;
+            Ok(())
+        })?;
     }
     Ok(chunks)
 }
