@@ -6,7 +6,9 @@ mod draft;
 pub mod fetch;
 pub mod materialise;
 pub mod resolve;
+pub mod restore;
 pub mod scan;
+pub mod text;
 
 #[cfg(test)]
 mod tests;
