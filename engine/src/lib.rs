@@ -19,12 +19,13 @@ pub mod engine;
 pub mod error;
 pub mod handle;
 pub mod ingest;
+mod keep;
 pub mod limits;
 pub mod model;
 pub mod plan;
 pub mod query;
 pub mod store;
 
-pub use control::{Captured, Problem, Verified};
+pub use control::{Captured, Problem, RestoreReport, Verified};
 pub use engine::{Engine, Event, Options, Progress};
 pub use error::EngineError;

@@ -3,13 +3,16 @@
 //! The engine opens with the first question that needs it, so that a home without a peer opens, too. Each theme
 //! of the trait has a file here; `target` says what people mean, `errors` what went wrong in their words.
 
+mod diff;
 mod errors;
+mod events;
 mod forks;
 mod history;
 mod join;
 mod members;
 mod peer;
 mod resolve;
+mod restore;
 mod status;
 mod target;
 #[cfg(test)]
@@ -22,10 +25,11 @@ use std::sync::Arc;
 
 use crate::api::service::{OnProgress, Result, Service, Sink};
 use crate::api::types::{
-    CaptureRequest, Captured, CatRequest, Fork, ForksRequest, InitRequest, Initialised, InviteRequest, Invited,
-    JoinRequest, Joined, LogLine, LogRequest, LsLine, LsRequest, PeerAddress, PeerAddressRequest, PeerRemoveRequest,
-    PeerRemoved, PeerStatus, PeersRequest, ResolveRequest, Resolved, ShowRequest, Shown, Status, StatusRequest,
-    TrackRequest, UntrackRequest, Untracked, Verified, VerifyRequest,
+    CaptureRequest, Captured, CatRequest, DiffItem, DiffRequest, EventLine, EventsRequest, Fork, ForksRequest,
+    InitRequest, Initialised, InviteRequest, Invited, JoinRequest, Joined, LogLine, LogRequest, LsLine, LsRequest,
+    PeerAddress, PeerAddressRequest, PeerRemoveRequest, PeerRemoved, PeerStatus, PeersRequest, ResolveRequest,
+    Resolved, RestoreRequest, Restored, ShowRequest, Shown, Status, StatusRequest, TrackRequest, UntrackRequest,
+    Untracked, Verified, VerifyRequest,
 };
 use crate::connect::Purpose;
 use crate::home::Home;
@@ -79,12 +83,20 @@ impl Service for Peer {
         history::ls(&self.running()?, request, each)
     }
 
+    fn diff(&self, request: &DiffRequest, each: Sink<'_, DiffItem>) -> Result<()> {
+        diff::diff(&self.running()?, request, each)
+    }
+
     fn forks(&self, request: &ForksRequest) -> Result<Vec<Fork>> {
         forks::forks(&self.running()?, request)
     }
 
     fn resolve(&self, request: &ResolveRequest) -> Result<Resolved> {
         Ok(resolve::resolve(&self.running()?, request))
+    }
+
+    fn restore(&self, request: &RestoreRequest) -> Result<Restored> {
+        restore::restore(&self.running()?, request)
     }
 
     fn invite(&self, request: &InviteRequest) -> Result<Invited> {
@@ -109,6 +121,14 @@ impl Service for Peer {
 
     fn verify(&self, request: &VerifyRequest, progress: OnProgress<'_>) -> Result<Verified> {
         verify::verify(&self.running()?, request, progress)
+    }
+
+    fn events(&self, request: &EventsRequest, each: Sink<'_, EventLine>) -> Result<()> {
+        events::events(self, request, each)
+    }
+
+    fn stopping(&self) {
+        self.bell().stop();
     }
 
     fn shutdown(&self) -> Result<()> {

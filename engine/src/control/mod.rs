@@ -14,6 +14,7 @@ mod read;
 mod receive;
 mod recover;
 mod resolve;
+mod restore;
 pub(crate) mod verify;
 mod window;
 
@@ -28,6 +29,7 @@ pub(crate) use fetch::Answer;
 use held::Duty;
 pub(crate) use held::{EMPTIED, Held};
 pub use look::Problem;
+pub use restore::RestoreReport;
 pub use verify::Verified;
 
 use append::Draft;
