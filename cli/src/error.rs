@@ -3,10 +3,12 @@
 use std::fmt::Display;
 use std::io;
 
+use serde::Serialize;
+
 use crate::api::service::{ErrorKind, ServiceError};
 
 /// What a command failed with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct CommandError {
     pub(crate) kind: Kind,
     /// What failed, on what and why.
@@ -16,7 +18,8 @@ pub(crate) struct CommandError {
 }
 
 /// What kind of failure; decides the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub(crate) enum Kind {
     /// The service said so, or the command itself found out.
     Service(ErrorKind),

@@ -11,6 +11,7 @@ use crate::model::overlay::ApplyError;
 use crate::model::roster::{NotAdmitted, NotAllowed};
 use crate::plan::change::PenError;
 use crate::plan::resolve::ResolveError;
+use crate::plan::restore::RestoreError;
 use crate::store::StoreError;
 
 /// An operation of the engine failed.
@@ -150,6 +151,9 @@ pub enum EngineError {
     /// A fork that cannot be settled so.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// A path that cannot be made what it was.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// Bytes that cannot be put together.
     #[error(transparent)]
     Content(#[from] ContentError),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::control::verify::{lacking_contents, verify_chunks};
-use crate::control::{Answer, Captured, Subscriber, Verified, wall_ms};
+use crate::control::{Answer, Captured, RestoreReport, Subscriber, Verified, wall_ms};
 use crate::engine::{Engine, Lane, OnProgress};
 use crate::error::EngineError;
 use crate::limits::RECEIVE_PATCHES;
@@ -16,6 +16,7 @@ use crate::model::patch::Root;
 use crate::model::roster::Roster;
 use crate::model::view::Fork;
 use crate::plan::resolve::Choice;
+use crate::plan::restore::Wish;
 use crate::store::VolumeState;
 
 /// A volume as the control thread has it in mind.
@@ -107,6 +108,11 @@ impl Engine {
     /// Closes a fork. Gives the patches that close it.
     pub fn resolve(&self, id: VolumeId, fork: Fork, choice: Choice) -> Result<Vec<PatchId>, EngineError> {
         self.ask(Lane::Work, move |control| control.resolve(id, &fork, &choice))
+    }
+
+    /// Makes a path what it was by new patches; with `dry` only says what they would do.
+    pub fn restore(&self, id: VolumeId, wish: Wish, dry: bool) -> Result<RestoreReport, EngineError> {
+        self.ask(Lane::Work, move |control| control.restore(id, &wish, dry))
     }
 
     /// Opens an invite; gives its secret.

@@ -20,12 +20,13 @@ pub mod error;
 pub mod gc;
 pub mod handle;
 pub mod ingest;
+mod keep;
 pub mod limits;
 pub mod model;
 pub mod plan;
 pub mod query;
 pub mod store;
 
-pub use control::{Captured, Problem, Verified};
+pub use control::{Captured, Problem, RestoreReport, Verified};
 pub use engine::{Engine, Event, Options, Progress};
 pub use error::EngineError;

@@ -89,4 +89,8 @@ pub const STEP_BATCH_NODES: usize = 2000;
 pub const STEP_BATCH_BYTES: u64 = 64 << 20;
 /// Chunks looked up in the store at once.
 pub const LOOKUPS_MAX: usize = 1024;
+/// Longer files are not compared line by line, nor merged: nobody reads that, and it takes long where all differs.
+pub const TEXT_BYTES_MAX: u64 = 512 << 10;
+/// Earlier versions that are looked through for whether a patch brings one of them back: some 5 µs each.
+pub const LOOK_BACK_MAX: usize = 1024;
 const _: () = assert!(MANIFEST_PIECES_MAX <= FETCH_CHUNKS_MAX, "a full list can be opened");

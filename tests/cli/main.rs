@@ -7,6 +7,7 @@ mod damage;
 mod disks;
 mod doors;
 mod forks;
+mod history;
 mod words;
 
 use std::collections::BTreeMap;

@@ -67,6 +67,24 @@ fn changes_cross_both_ways() {
 }
 
 #[test]
+fn what_one_deleted_the_other_brings_back() {
+    let world = tempfile::tempdir().unwrap();
+    let (anna, ben) = pair(world.path());
+    let before = anna.tree();
+    let birth = anna.lines(&["log", "v:a/b/c"])[0]["patch"].as_str().unwrap().to_owned();
+    fs::remove_dir_all(anna.at("a")).unwrap();
+    eventually("the delete has crossed", || !ben.at("a").exists());
+    let done = ben.json(&["restore", "v:a/b/c", "--at", &birth]);
+    assert_eq!(done["counts"]["back"], 3, "with the directories on the way: {done}");
+    eventually("it has travelled back", || anna.read("a/b/c").as_deref() == Some("one\n"));
+    let born = anna.lines(&["log", "v:"]).into_iter().find(|line| line["action"] == "create").unwrap();
+    anna.ok(&["restore", "v:", "--at", born["patch"].as_str().unwrap()]);
+    eventually_equal(&[&anna, &ben]);
+    assert_eq!(ben.tree(), before);
+    assert_eq!(anna.json(&["forks"]), serde_json::json!([]));
+}
+
+#[test]
 fn two_edits_at_once_are_a_fork_until_somebody_decides() {
     let world = tempfile::tempdir().unwrap();
     let (mut anna, ben) = pair(world.path());

@@ -21,10 +21,11 @@ use tower::ServiceExt as _;
 use super::service::{ErrorKind, OnProgress, Result, Service, ServiceError, Sink};
 use super::stream::Event;
 use super::types::{
-    CaptureRequest, Captured, CatRequest, Collected, Fork, ForksRequest, GcRequest, InitRequest, Initialised,
-    InviteRequest, Invited, JoinRequest, Joined, LogLine, LogRequest, LsLine, LsRequest, PeerAddress,
-    PeerAddressRequest, PeerRemoveRequest, PeerRemoved, PeerStatus, PeersRequest, ResolveRequest, Resolved,
-    ShowRequest, Shown, Status, StatusRequest, TrackRequest, UntrackRequest, Untracked, Verified, VerifyRequest,
+    CaptureRequest, Captured, CatRequest, Collected, DiffItem, DiffRequest, EventLine, EventsRequest, Fork,
+    ForksRequest, GcRequest, InitRequest, Initialised, InviteRequest, Invited, JoinRequest, Joined, LogLine,
+    LogRequest, LsLine, LsRequest, PeerAddress, PeerAddressRequest, PeerRemoveRequest, PeerRemoved, PeerStatus,
+    PeersRequest, ResolveRequest, Resolved, RestoreRequest, Restored, ShowRequest, Shown, Status, StatusRequest,
+    TrackRequest, UntrackRequest, Untracked, Verified, VerifyRequest,
 };
 
 /// One event is never longer: far above the longest path with its ids.
@@ -244,12 +245,20 @@ impl Service for Client {
         self.list("ls", request, each)
     }
 
+    fn diff(&self, request: &DiffRequest, each: Sink<'_, DiffItem>) -> Result<()> {
+        self.list("diff", request, each)
+    }
+
     fn forks(&self, request: &ForksRequest) -> Result<Vec<Fork>> {
         self.call("forks", request)
     }
 
     fn resolve(&self, request: &ResolveRequest) -> Result<Resolved> {
         self.call("resolve", request)
+    }
+
+    fn restore(&self, request: &RestoreRequest) -> Result<Restored> {
+        self.call("restore", request)
     }
 
     fn invite(&self, request: &InviteRequest) -> Result<Invited> {
@@ -278,6 +287,10 @@ impl Service for Client {
 
     fn gc(&self, request: &GcRequest) -> Result<Collected> {
         self.call("gc", request)
+    }
+
+    fn events(&self, request: &EventsRequest, each: Sink<'_, EventLine>) -> Result<()> {
+        self.list("events", request, each)
     }
 
     fn shutdown(&self) -> Result<()> {

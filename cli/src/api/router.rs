@@ -48,8 +48,10 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/show", call(|s, q| s.show(q)))
         .route("/v1/cat", bytes(|s, q, each| s.cat(q, each)))
         .route("/v1/ls", list(|s, q, each| s.ls(q, each)))
+        .route("/v1/diff", list(|s, q, each| s.diff(q, each)))
         .route("/v1/forks", call(|s, q| s.forks(q)))
         .route("/v1/resolve", call(|s, q| s.resolve(q)))
+        .route("/v1/restore", call(|s, q| s.restore(q)))
         .route("/v1/invite", call(|s, q| s.invite(q)))
         .route("/v1/join", long(|s, q, p| s.join(q, p)))
         .route("/v1/peers", call(|s, q| s.peers(q)))
@@ -57,6 +59,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/peer_address", call(|s, q| s.peer_address(q)))
         .route("/v1/verify", long(|s, q, p| s.verify(q, p)))
         .route("/v1/gc", call(|s, q| s.gc(q)))
+        .route("/v1/events", live(|s, q, each| s.events(q, each)))
         .route("/v1/shutdown", post(shutdown))
         .fallback(async || Refusal(ServiceError::new(ErrorKind::NotFound, "the API has no such route")))
         .with_state(api)
@@ -129,6 +132,22 @@ where
     post(async move |State(api): State<Api>, body: Bytes| {
         reply(EVENTS, move |mut sender| {
             let mut each = |item| sender.event(&Event::<T, ()>::Item(item));
+            let result = parse(&body).and_then(|q| method(&*api.service, &q, &mut each));
+            sender.finish(result);
+        })
+        .await
+    })
+}
+
+/// A method that answers with a list that goes on: each item travels at once.
+fn live<Q, T>(method: List<Q, T>) -> MethodRouter<Api>
+where
+    Q: DeserializeOwned + Send + 'static,
+    T: Serialize + Send + 'static,
+{
+    post(async move |State(api): State<Api>, body: Bytes| {
+        reply(EVENTS, move |mut sender| {
+            let mut each = |item| sender.at_once(&Event::<T, ()>::Item(item));
             let result = parse(&body).and_then(|q| method(&*api.service, &q, &mut each));
             sender.finish(result);
         })

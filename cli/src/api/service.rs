@@ -9,10 +9,11 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 
 use super::types::{
-    CaptureRequest, Captured, CatRequest, Collected, Fork, ForksRequest, GcRequest, InitRequest, Initialised,
-    InviteRequest, Invited, JoinRequest, Joined, LogLine, LogRequest, LsLine, LsRequest, PeerAddress,
-    PeerAddressRequest, PeerRemoveRequest, PeerRemoved, PeerStatus, PeersRequest, Progress, ResolveRequest, Resolved,
-    ShowRequest, Shown, Status, StatusRequest, TrackRequest, UntrackRequest, Untracked, Verified, VerifyRequest,
+    CaptureRequest, Captured, CatRequest, Collected, DiffItem, DiffRequest, EventLine, EventsRequest, Fork,
+    ForksRequest, GcRequest, InitRequest, Initialised, InviteRequest, Invited, JoinRequest, Joined, LogLine,
+    LogRequest, LsLine, LsRequest, PeerAddress, PeerAddressRequest, PeerRemoveRequest, PeerRemoved, PeerStatus,
+    PeersRequest, Progress, ResolveRequest, Resolved, RestoreRequest, Restored, ShowRequest, Shown, Status,
+    StatusRequest, TrackRequest, UntrackRequest, Untracked, Verified, VerifyRequest,
 };
 
 /// Takes a list item by item; breaks when nobody listens any more, upon which the method returns `Ok` early.
@@ -46,10 +47,14 @@ pub(crate) trait Service: Send + Sync {
     fn cat(&self, request: &CatRequest, each: Sink<'_, Vec<u8>>) -> Result<()>;
     /// A directory's names in order (depth first, where recursive), or the one line of a file.
     fn ls(&self, request: &LsRequest, each: Sink<'_, LsLine>) -> Result<()>;
+    /// How versions, trees or the sides of a fork differ.
+    fn diff(&self, request: &DiffRequest, each: Sink<'_, DiffItem>) -> Result<()>;
     /// Open forks, by volume and path.
     fn forks(&self, request: &ForksRequest) -> Result<Vec<Fork>>;
     /// Closes forks.
     fn resolve(&self, request: &ResolveRequest) -> Result<Resolved>;
+    /// Makes a path what it was, by new patches.
+    fn restore(&self, request: &RestoreRequest) -> Result<Restored>;
     /// Opens an invite.
     fn invite(&self, request: &InviteRequest) -> Result<Invited>;
     /// Becomes a member; returns when the tree is as the members know it.
@@ -64,6 +69,10 @@ pub(crate) trait Service: Send + Sync {
     fn verify(&self, request: &VerifyRequest, progress: OnProgress<'_>) -> Result<Verified>;
     /// Lets go of old versions.
     fn gc(&self, request: &GcRequest) -> Result<Collected>;
+    /// Hands over what happens from now on, until nobody listens or the peer stops.
+    fn events(&self, request: &EventsRequest, each: Sink<'_, EventLine>) -> Result<()>;
+    /// The peer is about to stop: what only waits for more to happen is to end.
+    fn stopping(&self) {}
     /// Ends sessions, makes everything durable and closes the store. Nothing is asked afterwards.
     fn shutdown(&self) -> Result<()>;
 }

@@ -65,6 +65,13 @@ impl Sender {
         ControlFlow::Continue(())
     }
 
+    /// The same, but nothing waits.
+    pub(super) fn at_once<T: Serialize, R: Serialize>(&mut self, event: &Event<T, R>) -> ControlFlow<()> {
+        self.event(event)?;
+        let bytes = std::mem::take(&mut self.pending);
+        if bytes.is_empty() { ControlFlow::Continue(()) } else { self.frame(bytes) }
+    }
+
     /// Reports progress, unless it did so just now.
     pub(super) fn progress(&mut self, progress: Progress) {
         if self.is_due() {

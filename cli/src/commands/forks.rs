@@ -33,13 +33,15 @@ pub(super) fn run(args: &Args, cx: &mut Context) -> Result<Outcome, CommandError
 fn plain(fork: &Fork, clock: &Clock) -> Vec<Line> {
     let title = Line::new().bold(format!("{}:{}", fork.volume, fork.path)).text("   ");
     let mut lines = vec![title.warn(format!("{} fork", kind(fork.kind))).text(": ").text(in_words(fork.kind))];
-    lines.push(match &fork.base {
+    match &fork.base {
         Some(base) => {
             let size = base.size.map_or_else(String::new, |bytes| format!(", {}", human::size(bytes)));
-            Line::new().text("  all sides began from ").id(human::short(&base.patch)).text(size)
+            lines.push(Line::new().text("  all sides began from ").id(human::short(&base.patch)).text(size));
         }
-        None => Line::from("  the sides have no common version"),
-    });
+        // What several things are at odds about began nowhere.
+        None if matches!(fork.kind, ForkKind::Name | ForkKind::Cycle) => {}
+        None => lines.push(Line::from("  the sides have no common version")),
+    }
     let mut sides = Table::new([Align::Left, Align::Left, Align::Left, Align::Right, Align::Left, Align::Left]);
     for head in &fork.heads {
         sides.row(side(head, clock));
@@ -56,6 +58,7 @@ fn plain(fork: &Fork, clock: &Clock) -> Vec<Line> {
             Way::Newest => "--newest",
             Way::Both => "--both",
             Way::Delete => "--delete",
+            Way::Merge => "--merge",
         });
         let others: Vec<_> = others.collect();
         lines.push(Line::new().dim(format!("             or with {}", others.join(", "))));

@@ -4,6 +4,8 @@ mod capture;
 mod cat;
 mod completions;
 mod daemon;
+mod diff;
+mod events;
 mod forks;
 mod gc;
 mod init;
@@ -14,6 +16,7 @@ mod ls;
 mod man;
 mod peers;
 mod resolve;
+mod restore;
 mod service;
 mod show;
 mod status;
@@ -74,13 +77,16 @@ enum Command {
     Status(status::Args),
     Log(log::Args),
     Show(show::Args),
+    Diff(diff::Args),
     Cat(cat::Args),
     Ls(ls::Args),
+    Restore(restore::Args),
     Forks(forks::Args),
     Resolve(resolve::Args),
     Invite(invite::Args),
     Join(join::Args),
     Peers(peers::Args),
+    Events(events::Args),
     Verify(verify::Args),
     Gc(gc::Args),
     Completions(completions::Args),
@@ -156,12 +162,15 @@ fn run(command: Command, cx: &mut Context) -> Result<Outcome, CommandError> {
         Command::Status(args) => status::run(&args, cx),
         Command::Log(args) => log::run(args, cx),
         Command::Show(args) => show::run(&args, cx),
+        Command::Diff(args) => diff::run(&args, cx),
         Command::Cat(args) => cat::run(&args, cx),
         Command::Ls(args) => ls::run(&args, cx),
+        Command::Restore(args) => restore::run(&args, cx),
         Command::Forks(args) => forks::run(&args, cx),
         Command::Resolve(args) => resolve::run(args, cx),
         Command::Invite(args) => invite::run(args, cx),
         Command::Join(args) => join::run(args, cx),
+        Command::Events(args) => events::run(args, cx),
         Command::Peers(args) => peers::run(args, cx),
         Command::Verify(args) => verify::run(args, cx),
         Command::Gc(args) => gc::run(&args, cx),

@@ -1,9 +1,10 @@
 //! `pfs resolve`
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use super::Outcome;
-use crate::api::types::{Choice, Closed, Left, ResolveRequest};
+use crate::api::types::{Choice, Closed, Left, RawPath, ResolveRequest};
 use crate::connect::Context;
 use crate::error::CommandError;
 use crate::input;
@@ -41,6 +42,12 @@ struct Choices {
     /// No side: delete it (content, kind, name and delete forks)
     #[arg(long)]
     delete: bool,
+    /// Put together what the sides did to a text; where they changed the same lines, that fork stays
+    #[arg(long)]
+    merge: bool,
+    /// No side as it is: the bytes of this file (for exactly one fork)
+    #[arg(long, value_name = "FILE")]
+    with: Option<PathBuf>,
 }
 
 impl Choices {
@@ -51,10 +58,12 @@ impl Choices {
             (self.newest, Choice::Newest),
             (self.both, Choice::Both),
             (self.delete, Choice::Delete),
+            (self.merge, Choice::Merge),
         ];
-        match self.take {
-            Some(id) => input::patch(&id).map(Choice::Take),
-            None => Ok(flags.into_iter().find(|(given, _)| *given).expect("clap requires one of them").1),
+        match (self.take, self.with) {
+            (Some(id), _) => input::patch(&id).map(Choice::Take),
+            (None, Some(file)) => Ok(Choice::With(RawPath::from(input::absolute(&file)?.as_path()))),
+            (None, None) => Ok(flags.into_iter().find(|(given, _)| *given).expect("clap requires one of them").1),
         }
     }
 }
@@ -86,6 +95,7 @@ fn plain(closed: &Closed, clock: &Clock) -> Line {
             line.text(": kept ").bold(&head.origin.name).text(told)
         }
         None if closed.deleted => line.text(": deleted"),
+        None if closed.merged => line.text(": merged all sides"),
         None => line,
     };
     let beside = closed.beside.iter().enumerate();

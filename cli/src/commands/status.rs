@@ -16,7 +16,8 @@ pub(crate) struct Args {
     /// Only this volume, or the one that holds this path
     #[arg(value_name = "VOLUME|PATH")]
     target: Option<OsString>,
-    /// Exit with 1 where something needs a person: an open fork, a halted volume, trouble, a failed job
+    /// Print only what needs a person and what helps, and exit with 1 then: an open fork, a halted volume, trouble,
+    /// a failed job
     #[arg(long)]
     check: bool,
 }
@@ -25,15 +26,35 @@ pub(super) fn run(args: &Args, cx: &mut Context) -> Result<Outcome, CommandError
     let request = StatusRequest { target: args.target.as_deref().map(input::target).transpose()? };
     cx.ask(|service, ui| {
         let status = service.status(&request)?;
-        ui.result(&status, plain)?;
-        Ok(if args.check && needs_a_person(&status) { Outcome::Bad } else { Outcome::Done })
+        let needs = if args.check { needs(&status) } else { Vec::new() };
+        let is_bad = !needs.is_empty();
+        ui.result(&status, |status, clock| if args.check { needs } else { plain(status, clock) })?;
+        Ok(if is_bad { Outcome::Bad } else { Outcome::Done })
     })
 }
 
-fn needs_a_person(status: &Status) -> bool {
-    let stuck =
-        |volume: &VolumeStatus| volume.forks > 0 || volume.state == VolumeState::Halted || volume.problem.is_some();
-    status.jobs.failed > 0 || status.volumes.iter().any(stuck)
+/// What needs a person, and the command that helps.
+fn needs(status: &Status) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for volume in &status.volumes {
+        let name = human::quoted(volume.name.as_bytes());
+        let line = || Line::new().bold(&volume.name).text(": ");
+        if volume.state == VolumeState::Halted {
+            let why = volume.reason.as_deref().unwrap_or("nobody said why");
+            lines.push(line().bad("halted").text(": ").text(why).dim("; look with ").id(format!("pfs status {name}")));
+        }
+        if volume.forks > 0 {
+            let open = human::counted(volume.forks, "open fork", "open forks");
+            lines.push(line().warn(open).dim("; see ").id(format!("pfs forks {name}")));
+        }
+        if let Some(problem) = &volume.problem {
+            lines.push(line().warn("trouble").text(": ").text(problem).dim("; tried again by itself"));
+        }
+    }
+    if status.jobs.failed > 0 {
+        lines.push(Line::new().bad(human::counted(status.jobs.failed, "failed job", "failed jobs")));
+    }
+    lines
 }
 
 fn plain(status: &Status, clock: &Clock) -> Vec<Line> {

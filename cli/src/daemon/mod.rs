@@ -66,8 +66,10 @@ async fn serve(home: &Home, service: &Arc<dyn Service>, ui: &mut Ui) -> Result<(
     let listener = bind(home)?;
     announce(&status, ui);
     let (ended, mut end) = tokio::sync::watch::channel(());
+    let stopping = Arc::clone(service);
     let graceful = async move {
         stopped.await;
+        stopping.stopping();
         drop(ended);
     };
     let api = Api { service: Arc::clone(service), stop };

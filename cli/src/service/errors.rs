@@ -8,6 +8,7 @@ use pfs_engine::disk::DiskError;
 use pfs_engine::model::facts::Unreadable;
 use pfs_engine::model::view::ForkKind;
 use pfs_engine::plan::resolve::ResolveError;
+use pfs_engine::plan::restore::RestoreError;
 use pfs_engine::store::StoreError;
 use pfs_net::proto::message::Refusal;
 use pfs_net::{JoinError, TicketError, TicketPeer};
@@ -123,6 +124,7 @@ fn engine(error: EngineError) -> ServiceError {
         }
         EngineError::NoFork(_) => failure(ErrorKind::NotFound, text, "`pfs forks` lists the open forks"),
         EngineError::Resolve(error) => unsettled(&error),
+        EngineError::Restore(error) => not_restored(&error),
         EngineError::Name(_) => ServiceError::new(ErrorKind::Usage, text),
         EngineError::NotAllowed(_) => failure(ErrorKind::Refused, text, "`pfs peers` shows what the members may do"),
         EngineError::Clock { .. } => failure(ErrorKind::Failed, text, "set the clocks of the machines"),
@@ -145,9 +147,31 @@ fn unsettled(error: &ResolveError) -> ServiceError {
         ResolveError::NotBoth(ForkKind::Delete) => {
             failure(ErrorKind::Refused, text, "what fits: --take PATCH, --ours, --theirs, --newest, --delete")
         }
-        ResolveError::NotBoth(_) | ResolveError::NotDelete(_) => {
+        ResolveError::Changed => failure(ErrorKind::Failed, text, "look at it with `pfs forks`, then run it again"),
+        ResolveError::NotBoth(_) | ResolveError::NotDelete(_) | ResolveError::NotWith(_) => {
             failure(ErrorKind::Refused, text, "what fits: --take PATCH, --ours, --theirs, --newest")
         }
+        _ => ServiceError::new(ErrorKind::Failed, chain(error)),
+    }
+}
+
+/// Why nothing is brought back.
+fn not_restored(error: &RestoreError) -> ServiceError {
+    let text = error.to_string();
+    match error {
+        RestoreError::NothingThen => failure(ErrorKind::NotFound, text, "`pfs log PATH` shows when it was"),
+        RestoreError::Taken(_) => failure(ErrorKind::Refused, text, "name a path with --to where nothing is"),
+        RestoreError::InTheWay(_) => {
+            failure(ErrorKind::Refused, text, "restore that path itself, or name another one with --to")
+        }
+        RestoreError::Cycle => {
+            failure(ErrorKind::Refused, text, "restore the directories one by one, or to a later time")
+        }
+        RestoreError::Unattainable(_) => failure(
+            ErrorKind::Refused,
+            text,
+            "settle the forks there first (`pfs forks`), or make a copy with --to; nothing was changed",
+        ),
         _ => ServiceError::new(ErrorKind::Failed, chain(error)),
     }
 }

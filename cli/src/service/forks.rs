@@ -1,7 +1,7 @@
 //! Open forks.
 
 use pfs_engine::model::facts::Eye;
-use pfs_engine::model::name::RelPath;
+use pfs_engine::model::name::{Name, RelPath};
 use pfs_engine::model::patch::{Content, Place, Value};
 use pfs_engine::model::view::{self, ForkKind as EngineForkKind};
 use pfs_engine::plan::resolve::{self, Choice};
@@ -86,6 +86,9 @@ fn ways(running: &Running, spot: &Spot, fork: &ForkReport) -> Result<Vec<Way>> {
             ways.push(way);
         }
     }
+    if query::merged(running.engine.store(), &spot.volume, &fork.fork).is_ok() {
+        ways.push(Way::Merge);
+    }
     Ok(ways)
 }
 
@@ -95,6 +98,11 @@ fn summary(volume: &Volume, kind: EngineForkKind, head: &HeadReport) -> Result<S
         return standing(volume, head);
     }
     Ok(match &head.value {
+        Value::Place(Place::At { parent, name }) if kind == EngineForkKind::Cycle => {
+            let into = query::last_path(volume, *parent)?;
+            let into = into.0.last().map_or_else(|| "the root".to_owned(), |name| raw_name(name).to_string());
+            format!("moved {} into {into}", raw_name(name))
+        }
         Value::Content(Content::File { .. }) => "edited".to_owned(),
         Value::Content(Content::Symlink { target }) => format!("made a symlink to {}", RawPath::from(target.clone())),
         Value::Content(Content::Dir) => "made a directory".to_owned(),
@@ -102,6 +110,10 @@ fn summary(volume: &Volume, kind: EngineForkKind, head: &HeadReport) -> Result<S
         Value::Place(Place::At { .. }) => format!("moved to {}", raw(&head.path)),
         Value::Attr(attr) => words::attr_words(attr),
     })
+}
+
+fn raw_name(name: &Name) -> RawPath {
+    RawPath::from(name.as_bytes().to_vec())
 }
 
 /// Of several things of one name: which has it, and where the others stand meanwhile.

@@ -174,7 +174,7 @@ fn head_of(spot: &Spot, head: &str) -> Result<PatchId> {
 }
 
 /// Whether a node stands at a spot for anybody, stood there last, or is one of those that want its name.
-fn is_at(spot: &Spot, node: NodeId) -> Result<bool> {
+pub(super) fn is_at(spot: &Spot, node: NodeId) -> Result<bool> {
     let Spot { volume, path, .. } = spot;
     let mut at = vec![view::node_at(volume, Eye::Local, path)?, view::node_at(volume, Eye::Canonical, path)?];
     at.push(query::node_by_path(volume, path).ok());
@@ -185,7 +185,7 @@ fn is_at(spot: &Spot, node: NodeId) -> Result<bool> {
     Ok(forks.iter().any(|fork| forks::path_of(fork) == *path && fork.fork.nodes.contains(&node)))
 }
 
-fn version_now(spot: &Spot) -> Result<PatchId> {
+pub(super) fn version_now(spot: &Spot) -> Result<PatchId> {
     let Spot { volume, path, .. } = spot;
     let found = || -> std::result::Result<Option<PatchId>, Unreadable> {
         if let Some(node) = view::node_at(volume, Eye::Local, path)? {
@@ -204,7 +204,7 @@ fn version_now(spot: &Spot) -> Result<PatchId> {
 }
 
 /// What stood at the path then; failing that, what is known by it now, as it was then.
-fn version_at(spot: &Spot, at: &Revision) -> Result<PatchId> {
+pub(super) fn version_at(spot: &Spot, at: &Revision) -> Result<PatchId> {
     let Spot { volume, path, .. } = spot;
     let until = match at {
         Revision::Time(time) => words::last_of(*time),
@@ -233,18 +233,23 @@ fn version_at(spot: &Spot, at: &Revision) -> Result<PatchId> {
 }
 
 /// The patch whose content a node shows.
-fn content_in(facts: &dyn Facts, eye: Eye, node: NodeId) -> std::result::Result<Option<PatchId>, Unreadable> {
+pub(super) fn content_in(
+    facts: &dyn Facts,
+    eye: Eye,
+    node: NodeId,
+) -> std::result::Result<Option<PatchId>, Unreadable> {
     let shown = view::update(facts, eye, &BTreeSet::from([node]))?.shown.remove(&node).flatten();
     Ok(shown.map(|shown| shown.patch(Register::Content)))
 }
 
 /// A directory's names, or the one line of a file.
 pub(super) fn ls(running: &Running, request: &LsRequest, each: Sink<'_, LsLine>) -> Result<()> {
-    let Spot { volume, path, .. } = target::spot(&running.engine, &request.target)?;
+    let Spot { report, volume, path } = target::spot(&running.engine, &request.target)?;
     let Some(at) = &request.at else {
         let kinds = kinds_by_node(&volume)?;
         let mut hand_on = |entry: Entry| each(ls_line(&entry, kinds.get(&entry.node).copied()));
-        return Ok(query::ls(&volume, &volume, &path, request.recursive, &mut hand_on)?);
+        let eye = if report.path.is_some() { Eye::Local } else { Eye::Canonical };
+        return Ok(query::ls(&volume, (&volume, eye), &path, request.recursive, &mut hand_on)?);
     };
     let until = match at {
         Revision::Time(time) => words::last_of(*time),
@@ -252,7 +257,7 @@ pub(super) fn ls(running: &Running, request: &LsRequest, each: Sink<'_, LsLine>)
     };
     let past = Past::new(&volume, until);
     let mut hand_on = |entry: Entry| each(ls_line(&entry, None));
-    Ok(query::ls(&volume, &past, &path, request.recursive, &mut hand_on)?)
+    Ok(query::ls(&volume, (&past, Eye::Canonical), &path, request.recursive, &mut hand_on)?)
 }
 
 fn kinds_by_node(volume: &Volume) -> Result<BTreeMap<NodeId, ForkKind>> {

@@ -3,7 +3,9 @@
 //! The engine opens with the first question that needs it, so that a home without a peer opens, too. Each theme
 //! of the trait has a file here; `target` says what people mean, `errors` what went wrong in their words.
 
+mod diff;
 mod errors;
+mod events;
 mod forks;
 mod gc;
 mod history;
@@ -11,6 +13,7 @@ mod join;
 mod members;
 mod peer;
 mod resolve;
+mod restore;
 mod status;
 mod target;
 #[cfg(test)]
@@ -23,10 +26,11 @@ use std::sync::Arc;
 
 use crate::api::service::{OnProgress, Result, Service, Sink};
 use crate::api::types::{
-    CaptureRequest, Captured, CatRequest, Collected, Fork, ForksRequest, GcRequest, InitRequest, Initialised,
-    InviteRequest, Invited, JoinRequest, Joined, LogLine, LogRequest, LsLine, LsRequest, PeerAddress,
-    PeerAddressRequest, PeerRemoveRequest, PeerRemoved, PeerStatus, PeersRequest, ResolveRequest, Resolved,
-    ShowRequest, Shown, Status, StatusRequest, TrackRequest, UntrackRequest, Untracked, Verified, VerifyRequest,
+    CaptureRequest, Captured, CatRequest, Collected, DiffItem, DiffRequest, EventLine, EventsRequest, Fork,
+    ForksRequest, GcRequest, InitRequest, Initialised, InviteRequest, Invited, JoinRequest, Joined, LogLine,
+    LogRequest, LsLine, LsRequest, PeerAddress, PeerAddressRequest, PeerRemoveRequest, PeerRemoved, PeerStatus,
+    PeersRequest, ResolveRequest, Resolved, RestoreRequest, Restored, ShowRequest, Shown, Status, StatusRequest,
+    TrackRequest, UntrackRequest, Untracked, Verified, VerifyRequest,
 };
 use crate::connect::Purpose;
 use crate::home::Home;
@@ -81,12 +85,20 @@ impl Service for Peer {
         history::ls(&self.running()?, request, each)
     }
 
+    fn diff(&self, request: &DiffRequest, each: Sink<'_, DiffItem>) -> Result<()> {
+        diff::diff(&self.running()?, request, each)
+    }
+
     fn forks(&self, request: &ForksRequest) -> Result<Vec<Fork>> {
         forks::forks(&self.running()?, request)
     }
 
     fn resolve(&self, request: &ResolveRequest) -> Result<Resolved> {
         Ok(resolve::resolve(&self.running()?, request))
+    }
+
+    fn restore(&self, request: &RestoreRequest) -> Result<Restored> {
+        restore::restore(&self.running()?, request)
     }
 
     fn invite(&self, request: &InviteRequest) -> Result<Invited> {
@@ -115,6 +127,14 @@ impl Service for Peer {
 
     fn gc(&self, request: &GcRequest) -> Result<Collected> {
         gc::gc(&self.running()?, request)
+    }
+
+    fn events(&self, request: &EventsRequest, each: Sink<'_, EventLine>) -> Result<()> {
+        events::events(self, request, each)
+    }
+
+    fn stopping(&self) {
+        self.bell().stop();
     }
 
     fn shutdown(&self) -> Result<()> {

@@ -15,6 +15,7 @@ use pfs_net::{BindError, EngineLocal, Node, NodeError, NodeOptions};
 use tokio::runtime::{self, Runtime};
 
 use super::errors;
+use super::events::Bell;
 use crate::api::service::{ErrorKind, Result, ServiceError};
 use crate::api::types::{DaemonInfo, WallTime};
 use crate::connect::Purpose;
@@ -40,6 +41,7 @@ pub(super) struct Peer {
     closed: AtomicBool,
     /// Held while a thread of the daemon's own works on the store, which is not closed before it lets go.
     caring: Mutex<()>,
+    bell: Arc<Bell>,
 }
 
 /// A peer that runs. Clones share it.
@@ -70,7 +72,13 @@ impl Peer {
             running: Mutex::new(None),
             closed: AtomicBool::new(false),
             caring: Mutex::default(),
+            bell: Arc::default(),
         }
+    }
+
+    /// Rung by whatever happens in the engine.
+    pub(super) fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     pub(super) fn home(&self) -> &Home {
@@ -177,6 +185,8 @@ impl Peer {
 
     fn open(&self, live: bool) -> Result<Running> {
         let engine = Engine::open(self.home.dir(), Options { live })?;
+        let bell = Arc::clone(&self.bell);
+        engine.subscribe(Box::new(move |_| bell.ring()))?;
         let local = Arc::new(EngineLocal::new(engine.clone())?);
         Ok(Running { engine, local, net: None, daemon: None })
     }

@@ -2,6 +2,9 @@
 //! path.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use pfs_engine::EngineError;
 use pfs_engine::model::facts::Facts as _;
@@ -9,7 +12,7 @@ use pfs_engine::model::ids::{PatchId, VolumeId};
 use pfs_engine::model::patch::{Patch, Place, Register, Value};
 use pfs_engine::model::view::{Fork, ForkKind};
 use pfs_engine::plan::resolve::{self, ResolveError};
-use pfs_engine::query::{self, ForkReport, HeadReport};
+use pfs_engine::query::{self, ForkReport, HeadReport, MergeError};
 
 use super::forks::{at_or_below, concerns, path_of, side};
 use super::history::raw;
@@ -37,6 +40,10 @@ pub(super) fn resolve(running: &Running, request: &ResolveRequest) -> Resolved {
             if open.is_empty() {
                 break;
             }
+            if let (Choice::With(file), false) = (&request.choice, open.len() == 1 && request.targets.len() == 1) {
+                done.left.push(left(None, wanted.text.clone(), not_one(file, &wanted.text)));
+                break;
+            }
             for fork in open {
                 tried.insert((spot.report.id, fork.fork.clone()), fork.clone());
                 match close(running, &spot, &fork, &request.choice) {
@@ -47,6 +54,12 @@ pub(super) fn resolve(running: &Running, request: &ResolveRequest) -> Resolved {
         }
     }
     done
+}
+
+/// One file cannot say how several forks end.
+fn not_one(file: &RawPath, path: &RawPath) -> ServiceError {
+    let message = format!("{file} can settle exactly one fork, and {path} is not the only one that is meant");
+    ServiceError::new(ErrorKind::Usage, message).hint("`pfs forks PATH` lists them: name the path of one")
 }
 
 fn left(spot: Option<&Spot>, path: RawPath, error: ServiceError) -> Left {
@@ -97,6 +110,19 @@ fn close(running: &Running, spot: &Spot, fork: &ForkReport, choice: &Choice) -> 
         Choice::Newest => resolve::Choice::Newest,
         Choice::Both => resolve::Choice::Both,
         Choice::Delete => resolve::Choice::Delete,
+        Choice::Merge => {
+            let engine = &running.engine;
+            // Somebody may just have put it together by hand.
+            engine.capture(spot.report.id, None)?;
+            let merged = query::merged(engine.store(), &spot.volume, &fork.fork).map_err(not_merged)?;
+            resolve::Choice::With { content: engine.keep_text(&merged.text)?, over: merged.over }
+        }
+        Choice::With(file) => {
+            let path = Path::new(OsStr::from_bytes(file.as_bytes()));
+            let node = fork.fork.nodes.first().map_or(Ok(None), |node| spot.volume.node(*node))?;
+            let over = node.map(|node| node.heads(Register::Content).to_vec()).unwrap_or_default();
+            resolve::Choice::With { content: running.engine.keep_file(path)?, over }
+        }
     };
     match running.engine.resolve(spot.report.id, fork.fork.clone(), wanted) {
         Ok(closed_by) => closed(spot, fork, choice, &closed_by).map(Some),
@@ -108,6 +134,20 @@ fn close(running: &Running, spot: &Spot, fork: &ForkReport, choice: &Choice) -> 
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Why the sides do not go together.
+fn not_merged(error: MergeError) -> ServiceError {
+    let text = error.to_string();
+    let (kind, hint) = match error {
+        MergeError::Engine(error) => return error.into(),
+        MergeError::Kind(_) => (ErrorKind::Refused, "`pfs forks` says what fits"),
+        MergeError::Contested(_) => {
+            (ErrorKind::Failed, "`pfs diff PATH` shows them: take a side, or give the text with --with FILE")
+        }
+        _ => (ErrorKind::Failed, "take a side, or give the bytes with --with FILE"),
+    };
+    ServiceError::new(kind, text).hint(hint)
 }
 
 /// Whether the same things are at odds still, perhaps in another way.
@@ -132,6 +172,7 @@ fn closed(spot: &Spot, fork: &ForkReport, choice: &Choice, closed_by: &[PatchId]
         kept,
         beside: beside(spot, fork, &patches)?,
         deleted,
+        merged: *choice == Choice::Merge,
     })
 }
 

@@ -74,7 +74,8 @@ fn reason(report: &VolumeReport, why: &str) -> String {
     if report.emptied { format!("{why}; if that was meant: `pfs capture {name} --force`") } else { why.to_owned() }
 }
 
-fn state(running: &Running, report: &VolumeReport, volume: &Volume) -> Result<VolumeState> {
+/// How a volume stands.
+pub(super) fn state(running: &Running, report: &VolumeReport, volume: &Volume) -> Result<VolumeState> {
     if report.state.halted.is_some() {
         return Ok(VolumeState::Halted);
     }

@@ -59,6 +59,7 @@ pub(super) fn action(action: EngineAction) -> Action {
         EngineAction::Rename => Action::Rename,
         EngineAction::Attr => Action::Attr,
         EngineAction::Resolve => Action::Resolve,
+        EngineAction::Restore => Action::Restore,
     }
 }
 

@@ -14,11 +14,12 @@ use serde_json::json;
 
 use crate::api::service::{ErrorKind, OnProgress, Result, Service, ServiceError, Sink};
 use crate::api::types::{
-    CaptureRequest, Captured, CatRequest, Choice, Collected, DaemonInfo, Fork, ForksRequest, GcRequest, Holding,
-    InitRequest, Initialised, InviteRequest, Invited, Jobs, JoinRequest, Joined, LogLine, LogRequest, LsLine,
-    LsRequest, PeerAddress, PeerAddressRequest, PeerRemoveRequest, PeerRemoved, PeerStatus, PeersRequest, Progress,
-    ResolveRequest, Resolved, Role, ShowRequest, Shown, Stage, Status, StatusRequest, Target, TrackRequest,
-    UntrackRequest, Untracked, Verified, VerifyRequest, Within,
+    CaptureRequest, Captured, CatRequest, Choice, Collected, DaemonInfo, DiffItem, DiffRequest, EventLine,
+    EventsRequest, Fork, ForksRequest, GcRequest, Holding, InitRequest, Initialised, InviteRequest, Invited, Jobs,
+    JoinRequest, Joined, LogLine, LogRequest, LsLine, LsRequest, PeerAddress, PeerAddressRequest, PeerRemoveRequest,
+    PeerRemoved, PeerStatus, PeersRequest, Progress, ResolveRequest, Resolved, RestoreRequest, Restored, Role,
+    ShowRequest, Shown, Stage, Status, StatusRequest, Target, TrackRequest, UntrackRequest, Untracked, Verified,
+    VerifyRequest, Within,
 };
 use crate::connect::Purpose;
 use crate::home::Home;
@@ -257,6 +258,35 @@ impl Service for Fake {
         Ok(())
     }
 
+    fn diff(&self, request: &DiffRequest, each: Sink<'_, DiffItem>) -> Result<()> {
+        let name = request.target.text.as_bytes();
+        self.ask("diff", request, name)?;
+        if name == b"same" {
+            return Ok(());
+        }
+        let side = |by, at: &str, patch, kind, size: u64, mode: Option<&str>| json!({"patch": id(patch), "origin": by, "time": at, "kind": kind, "size": size, "mode": mode});
+        let old = side(ben(), "2026-11-20T13:00:00.000Z", "0badcafe", "file", 12, Some("0644"));
+        let new = side(anna(), "2026-11-20T14:00:11.042Z", "9f3c21ab", "file", 15, Some("0755"));
+        let big = |size| side(anna(), "2026-11-20T14:00:11.042Z", "9f3c21ab", "file", size, None);
+        let far: Vec<_> =
+            (1..=10_u64).map(|n| json!({"start": n * 1_000_000, "end": n * 1_000_000 + 64_000})).collect();
+        let items: Vec<DiffItem> = value(json!([
+            {"volume": "linux", "path": "foo.c", "change": "changed", "from": "bar.c", "before": old, "after": new,
+             "text": "@@ -1,2 +1,2 @@\n one\n-two\n+two \u{1b}[31m\n\\ No newline at end of file\n",
+             "ranges": null, "lacking": false},
+            {"volume": "linux", "path": "new", "change": "added", "from": null, "before": null, "after": new,
+             "text": "@@ -0,0 +1 @@\n+new\n", "ranges": null, "lacking": false},
+            {"volume": "linux", "path": "image", "change": "changed", "from": null, "before": big(900_000),
+             "after": big(1_200_000_000), "text": null, "ranges": far, "lacking": false},
+            {"volume": "linux", "path": "far", "change": "changed", "from": null, "before": big(900_000),
+             "after": big(900), "text": null, "ranges": null, "lacking": true},
+            {"volume": "linux", "path": "run.sh", "change": "attr", "from": null, "before": old, "after": new,
+             "text": null, "ranges": null, "lacking": false},
+        ]));
+        let _ = items.into_iter().try_for_each(each);
+        if name == b"half" { Err(ServiceError::new(ErrorKind::Failed, "the store is damaged")) } else { Ok(()) }
+    }
+
     fn forks(&self, request: &ForksRequest) -> Result<Vec<Fork>> {
         let name = text(request.target.as_ref());
         self.ask("forks", request, name)?;
@@ -272,7 +302,7 @@ impl Service for Fake {
                 {"patch": id("be0be0be"), "origin": ben(), "time": "2026-11-20T13:00:00.000Z",
                  "summary": "edited", "size": 12, "shown": false},
              ],
-             "choices": ["take", "ours", "theirs", "newest", "both", "delete"]},
+             "choices": ["take", "ours", "theirs", "newest", "both", "delete", "merge"]},
             {"volume": "linux", "path": "it's gone", "kind": "delete", "base": null,
              "heads": [
                 {"patch": id("aaaa0001"), "origin": anna(), "time": "2026-11-20T14:03:00.000Z",
@@ -291,6 +321,7 @@ impl Service for Fake {
             "size": 4215, "shown": true,
         });
         let (deleted, both) = (request.choice == Choice::Delete, request.choice == Choice::Both);
+        let merged = request.choice == Choice::Merge;
         let mut done = Resolved::default();
         for target in &request.targets {
             let path = target.text.clone();
@@ -305,12 +336,31 @@ impl Service for Fake {
                 }))),
                 _ => done.resolved.push(value(json!({
                     "volume": "linux", "path": path, "patch": id("5e77ed00"), "deleted": deleted,
-                    "kept": (!deleted).then_some(&kept),
+                    "merged": merged, "kept": (!deleted && !merged).then_some(&kept),
                     "beside": if both { json!(["a (ben).c", "a (clara).c"]) } else { json!([]) },
                 }))),
             }
         }
         Ok(done)
+    }
+
+    fn restore(&self, request: &RestoreRequest) -> Result<Restored> {
+        let name = request.target.text.as_bytes();
+        self.ask("restore", request, name)?;
+        let same = name == b"same";
+        Ok(value(json!({
+            "volume": "linux", "path": if request.to.is_some() { "old/d" } else { "d" },
+            "patches": if same { 0 } else { 4 }, "patch": (!same).then(|| id("5e57a11d")), "dry_run": request.dry_run,
+            "counts": {"back": u8::from(!same), "changed": u8::from(!same), "moved": u8::from(!same),
+                       "removed": u8::from(!same), "settled": 0},
+            "changes": if same { json!([]) } else { json!([
+                {"path": "d/back", "change": "back", "from": null},
+                {"path": "d/caf\\xe9", "change": "changed", "from": null},
+                {"path": "d/moved", "change": "moved", "from": "d/e/there"},
+                {"path": "d/new", "change": "removed", "from": null},
+            ]) },
+            "lacking": {"files": u8::from(name == b"far"), "bytes": if name == b"far" { 5_000_000 } else { 0 }},
+        })))
     }
 
     fn invite(&self, request: &InviteRequest) -> Result<Invited> {
@@ -378,6 +428,30 @@ impl Service for Fake {
             "within": request.within.unwrap_or(Within::Seconds(90 * 86_400)), "last": request.last.unwrap_or(3),
             "old": if idle { json!([]) } else { old },
         })))
+    }
+
+    fn events(&self, request: &EventsRequest, each: Sink<'_, EventLine>) -> Result<()> {
+        self.ask("events", request, request.volume.as_deref().unwrap_or_default().as_bytes())?;
+        let event =
+            |kind: &str, volume: Option<&str>, path: Option<&str>, peer: Option<serde_json::Value>| -> EventLine {
+                value(json!({
+                    "time": "2026-11-20T14:00:11.042Z", "kind": kind, "volume": volume, "path": path,
+                    "fork": path.map(|_| "content"), "peer": peer,
+                    "reason": (kind == "halted").then_some("its marker is gone"),
+                }))
+            };
+        let told = [
+            event("listening", None, None, None),
+            event("fork_opened", Some("linux"), Some("drivers/foo.c"), None),
+            event("fork_closed", Some("linux"), Some("drivers/foo.c"), None),
+            event("halted", Some("linux"), None, None),
+            event("resumed", Some("linux"), None, None),
+            event("synced", Some("linux"), None, None),
+            event("peer_up", None, None, Some(ben())),
+            event("peer_down", None, None, Some(ben())),
+        ];
+        let _ = told.into_iter().try_for_each(each);
+        Ok(())
     }
 
     fn shutdown(&self) -> Result<()> {

@@ -134,7 +134,9 @@ impl From<String> for Line {
 fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || is_directional(c) { out.extend(c.escape_default()) } else { out.push(c) }
+        // A tab moves no further than to the right.
+        let steers = c.is_control() && c != '\t' || is_directional(c);
+        if steers { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
 }

@@ -167,6 +167,11 @@ impl Ui {
 
     /// What failed and what to do next. Where standard error is gone there is nobody to tell.
     pub(crate) fn error(&mut self, error: &CommandError) {
+        if self.options.json {
+            let json = serde_json::json!({ "error": error }).to_string();
+            let _ = writeln!(self.err, "{}", line::harmless_json(&json));
+            return;
+        }
         self.complain(&Line::new().bad("error").text(": ").text(&error.message));
         if let Some(hint) = &error.hint {
             self.complain(&Line::new().bold("hint").text(": ").text(hint));

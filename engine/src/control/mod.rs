@@ -15,6 +15,7 @@ mod read;
 mod receive;
 mod recover;
 mod resolve;
+mod restore;
 pub(crate) mod verify;
 mod window;
 
@@ -29,6 +30,7 @@ pub(crate) use fetch::Answer;
 use held::Duty;
 pub(crate) use held::{EMPTIED, Held};
 pub use look::Problem;
+pub use restore::RestoreReport;
 pub use verify::Verified;
 
 use append::Draft;

@@ -7,7 +7,7 @@ use crate::error::EngineError;
 use crate::model::ids::{PatchId, VolumeId};
 use crate::model::patch::Patch;
 use crate::model::view::Fork;
-use crate::plan::resolve::{Choice, resolve};
+use crate::plan::resolve::{Choice, ResolveError, resolve};
 use crate::query;
 
 impl Control {
@@ -16,12 +16,17 @@ impl Control {
     pub(crate) fn resolve(&mut self, id: VolumeId, fork: &Fork, choice: &Choice) -> Result<Vec<PatchId>, EngineError> {
         // What is on disk and not captured would be set aside by the resolution unseen.
         self.capture(id, false, None)?;
-        let me = self.keys.peer();
+        let (me, store) = (self.keys.peer(), self.store.clone());
         let held = self.held(id)?;
         let time = held.state.time.next(wall_ms());
         let volume = held.volume.clone();
         let authors = query::authors(&volume, &held.more.roster, me, fork)?;
         let (patches, changes) = resolve(id, &volume, time, fork, (choice, &authors))?;
+        // New bytes were put into the store before this job: what they share with an old version may have been let
+        // go of in between.
+        if matches!(choice, Choice::With { .. }) && !held.lacking_of(&store, &patches)?.is_empty() {
+            return Err(ResolveError::Changed.into());
+        }
         let ids = patches.iter().map(Patch::id).collect();
         self.append_patches(id, time, patches, Draft { changes, ..Draft::default() })?;
         self.settle(id)?;

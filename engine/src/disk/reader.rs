@@ -4,11 +4,12 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
-use rustix::fs::{self, SeekFrom};
+use rustix::fs::{self, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
-use super::{DiskError, Stat, attrs, sys};
+use super::{DiskError, Kind, Stat, attrs, sys};
 use crate::model::name::RelPath;
 use crate::model::patch::Attr;
 
@@ -25,6 +26,20 @@ impl FileReader {
     pub(super) fn new(fd: OwnedFd, path: &RelPath) -> Result<Self, DiskError> {
         let seen = sys::stat_fd(&fd).map_err(|errno| DiskError::io(path, errno))?;
         Ok(Self { fd, path: path.to_string(), stat: seen.stat, allocated: seen.allocated })
+    }
+
+    /// Opens any file of this machine, following symlinks.
+    pub fn open(path: &Path) -> Result<Self, DiskError> {
+        let named = path.display().to_string();
+        let failed = |errno| DiskError::io(&named, errno);
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = fs::open(path, flags, Mode::empty()).map_err(failed)?;
+        let seen = sys::stat_fd(&fd).map_err(failed)?;
+        match seen.stat.kind {
+            Kind::File => Ok(Self { fd, path: named, stat: seen.stat, allocated: seen.allocated }),
+            Kind::Dir => Err(failed(Errno::ISDIR)),
+            _ => Err(failed(Errno::INVAL)),
+        }
     }
 
     /// The signature when it was opened.

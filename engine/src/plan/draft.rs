@@ -31,6 +31,20 @@ impl Values {
         }
     }
 
+    /// With that value of its register.
+    pub(super) fn set(&mut self, value: Value) {
+        match value {
+            Value::Place(place) => self.place = Some(place),
+            Value::Content(content) => self.content = Some(content),
+            Value::Attr(attr) => self.attr = Some(attr),
+        }
+    }
+
+    /// Whether it sets anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.place.is_none() && self.content.is_none() && self.attr.is_none()
+    }
+
     /// A move.
     pub(super) fn placed(place: Place) -> Self {
         Self { place: Some(place), ..Self::default() }

@@ -6,8 +6,10 @@ mod draft;
 pub mod fetch;
 pub mod materialise;
 pub mod resolve;
+pub mod restore;
 pub mod retain;
 pub mod scan;
+pub mod text;
 
 #[cfg(test)]
 mod tests;

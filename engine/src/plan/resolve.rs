@@ -16,7 +16,7 @@ pub use self::sides::marks;
 use crate::model::facts::{Eye, Facts, Unreadable};
 use crate::model::ids::{NodeId, PatchId, VolumeId};
 use crate::model::overlay::{ApplyError, Changes, Overlay};
-use crate::model::patch::{Patch, PatchError};
+use crate::model::patch::{Content, Patch, PatchError, Place, Register};
 use crate::model::time::Time;
 use crate::model::view::{Fork, ForkKind, update};
 use crate::plan::draft::chained;
@@ -39,6 +39,13 @@ pub enum Choice {
     Both,
     /// None: the nodes are deleted, with everything below them.
     Delete,
+    /// No side as it is: the file has this content, which was made of these heads and of no others.
+    With {
+        /// What it has from now on; its chunks are in the store.
+        content: Content,
+        /// The heads of its content at the time.
+        over: Vec<PatchId>,
+    },
 }
 
 impl Choice {
@@ -48,6 +55,7 @@ impl Choice {
         match self {
             Self::Both => matches!(kind, Content | Kind | Name),
             Self::Delete => matches!(kind, Content | Kind | Name | Delete),
+            Self::With { .. } => matches!(kind, Content | Kind | Delete),
             Self::Take(_) | Self::Only(_) | Self::Ours | Self::Theirs | Self::Newest => true,
         }
     }
@@ -75,6 +83,12 @@ pub enum ResolveError {
     /// Such a fork is not about whether something is there: a delete would take what nobody contests.
     #[error("no {0} fork is settled by a delete")]
     NotDelete(ForkKind),
+    /// Such a fork is not about what a file holds, or it is about several things, or a directory.
+    #[error("no {0} fork like this is settled by other bytes")]
+    NotWith(ForkKind),
+    /// The content was made of other heads than there are now.
+    #[error("this fork has changed meanwhile")]
+    Changed,
     /// A value is out of its bounds.
     #[error(transparent)]
     Patch(#[from] PatchError),
@@ -139,7 +153,26 @@ fn decide(facts: &dyn Facts, fork: &Fork, (choice, authors): (&Choice, &Authors)
             both(facts, fork.kind, &sides, kept)
         }
         Choice::Delete => Ok(Outcome::Removed(fork.nodes.clone())),
+        Choice::With { content, over } => with(facts, fork, (content, over)),
     }
+}
+
+/// The file has a content that none of the sides has.
+fn with(facts: &dyn Facts, fork: &Fork, (content, over): (&Content, &[PatchId])) -> Result<Outcome, ResolveError> {
+    let not_with = || ResolveError::NotWith(fork.kind);
+    let ([node], true) = (&fork.nodes[..], Choice::With { content: content.clone(), over: Vec::new() }.fits(fork.kind))
+    else {
+        return Err(not_with());
+    };
+    let state = facts.node(*node)?.filter(|state| !state.is_dir).ok_or_else(not_with)?;
+    if state.heads(Register::Content) != over {
+        return Err(ResolveError::Changed);
+    }
+    if fork.kind != ForkKind::Delete {
+        return Ok(Outcome::Content { node: *node, content: content.clone() });
+    }
+    let (parent, name) = outcome::canonical_spot(facts, *node)?.ok_or(ResolveError::NotOpen)?;
+    Ok(Outcome::Here { node: *node, place: Place::At { parent, name }, content: content.clone() })
 }
 
 fn theirs(sides: &[Side], ours: &Outcome) -> Result<Outcome, ResolveError> {

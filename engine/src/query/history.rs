@@ -1,12 +1,13 @@
 //! The log for people: patches newest first, each with what it did, to what, and who says so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
 use super::forks::first_attested;
 use super::{Spot, path_by};
 use crate::content::changed_ranges;
 use crate::error::EngineError;
+use crate::limits::LOOK_BACK_MAX;
 use crate::model::facts::{Facts, Known};
 use crate::model::ids::{LogId, NodeId, PatchId, PeerId};
 use crate::model::name::{Name, RelPath};
@@ -29,6 +30,8 @@ pub enum Action {
     Attr,
     /// Several heads became one.
     Resolve,
+    /// The content that the node had before, or had before it was gone.
+    Restore,
 }
 
 /// One patch, put into words.
@@ -201,13 +204,35 @@ fn action(facts: &dyn Facts, patch: &Patch) -> Result<Action, EngineError> {
     let is_back = was.iter().all(Value::is_dead) && patch.place.is_some();
     Ok(match (&patch.content, &patch.place) {
         _ if patch.born.is_some() => Action::Create,
-        (Some(content), _) if *content != Content::Gone && is_back => Action::Create,
+        (Some(content), _) if *content != Content::Gone && is_back => {
+            // A directory that is made anew says all that it is.
+            let is_anew = *content == Content::Dir && patch.attr.is_some();
+            if !is_anew && was_before(facts, patch, content)? { Action::Restore } else { Action::Create }
+        }
         _ if settles(facts, patch)? => Action::Resolve,
         (Some(Content::Gone), _) | (None, Some(Place::Nowhere)) => Action::Delete,
+        (Some(content), _) if was_before(facts, patch, content)? => Action::Restore,
         (Some(_), _) => Action::Edit,
         (None, Some(_)) => Action::Rename,
         (None, None) => Action::Attr,
     })
+}
+
+/// Whether it brings back what the node was before what it supersedes, as far back as is looked.
+fn was_before(facts: &dyn Facts, patch: &Patch, content: &Content) -> Result<bool, EngineError> {
+    let mut rest = VecDeque::from(patch.supersedes.of(Register::Content).to_vec());
+    let (mut direct, mut seen) = (rest.len(), BTreeSet::new());
+    while let Some(id) = rest.pop_front().filter(|_| seen.len() < LOOK_BACK_MAX) {
+        let is_direct = direct > 0;
+        direct = direct.saturating_sub(1);
+        let Some(known) = facts.patch(id)?.filter(|_| seen.insert(id)) else { continue };
+        if known.patch.content.as_ref().is_some_and(|was| was.same(content)) {
+            // What says the same as the one before it brings nothing back.
+            return Ok(!is_direct);
+        }
+        rest.extend(known.patch.supersedes.of(Register::Content));
+    }
+    Ok(false)
 }
 
 /// Whether it ends a contradiction: heads of different values, or that something else had the name where it stays.

@@ -1,11 +1,15 @@
 //! Reading a volume for people: its history, its tree now and then, its forks. Nothing here decides or writes.
 
+pub(crate) mod diff;
 mod forks;
 mod history;
+mod merge;
 mod tree;
 
+pub use diff::{Contents, Difference, Version, compare, compare_trees, version};
 pub use forks::{ForkReport, HeadReport, authors, forks};
 pub use history::{Action, LogScope, PatchReport, log, patch_by_prefix, report};
+pub use merge::{MergeError, Merged, merged};
 pub use tree::{Entry, at_revision, cat, ls};
 
 use std::collections::BTreeSet;

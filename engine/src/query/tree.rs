@@ -1,14 +1,15 @@
 //! The tree of a volume, now and as it was: names, kinds, sizes, bytes.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use crate::content;
 use crate::error::EngineError;
 use crate::limits::DEPTH_MAX;
 use crate::model::chunk::Unpacker;
-use crate::model::facts::{Eye, Facts};
+use crate::model::facts::{Eye, Facts, Shown, Unreadable};
 use crate::model::ids::{NodeId, PatchId};
-use crate::model::name::RelPath;
+use crate::model::name::{Name, RelPath};
 use crate::model::patch::{Attr, Content, Register, Value};
 use crate::model::time::Time;
 use crate::model::view;
@@ -19,6 +20,8 @@ use crate::store::{Store, Volume};
 pub struct Entry {
     /// Which node.
     pub node: NodeId,
+    /// The patch that gave it its content.
+    pub patch: PatchId,
     /// Where.
     pub path: RelPath,
     /// What.
@@ -35,23 +38,24 @@ pub fn at_revision(volume: &Volume, patch: PatchId) -> Result<Time, EngineError>
     Ok(known.time)
 }
 
-/// Hands over a directory's entries in order, depth first where `recursive`; or the one of a file.
+/// Hands over a directory's entries in order, depth first where `recursive`; or the one of a file. For the local eye
+/// as this disk shows them, and what it does not show yet as all see it.
 pub fn ls(
     volume: &Volume,
-    facts: &dyn Facts,
+    (facts, eye): (&dyn Facts, Eye),
     path: &RelPath,
     recursive: bool,
     each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
 ) -> Result<(), EngineError> {
     let absent = || EngineError::NoPath(path.to_string());
-    let node = view::node_at(facts, Eye::Canonical, path)?.ok_or_else(absent)?;
+    let node = at(facts, eye, path)?.ok_or_else(absent)?;
     let is_dir = node == NodeId::ROOT || facts.node(node)?.is_some_and(|state| state.is_dir);
     if is_dir {
-        return below(volume, facts, node, path, recursive, each);
+        return below(volume, (facts, eye), node, path, recursive, each);
     }
     let (above, name) = path.split_last().ok_or_else(absent)?;
-    let folder = view::node_at(facts, Eye::Canonical, &above)?.ok_or_else(absent)?;
-    for (here, node, shown) in view::children(facts, Eye::Canonical, folder)? {
+    let folder = at(facts, eye, &above)?.ok_or_else(absent)?;
+    for (here, node, shown) in children(facts, eye, folder)? {
         if here == *name {
             // Whoever takes one entry has no more to stop.
             let _ = each(entry(volume, facts, node, path.clone(), shown.patches)?);
@@ -60,15 +64,36 @@ pub fn ls(
     Ok(())
 }
 
+fn at(facts: &dyn Facts, eye: Eye, path: &RelPath) -> Result<Option<NodeId>, Unreadable> {
+    match view::node_at(facts, eye, path)? {
+        None if eye == Eye::Local => view::node_at(facts, Eye::Canonical, path),
+        found => Ok(found),
+    }
+}
+
+fn children(facts: &dyn Facts, eye: Eye, folder: NodeId) -> Result<Vec<(Name, NodeId, Shown)>, Unreadable> {
+    let mut children = view::children(facts, eye, folder)?;
+    if eye == Eye::Local {
+        let names: BTreeSet<Name> = children.iter().map(|(name, ..)| name.clone()).collect();
+        for (name, node, shown) in view::children(facts, Eye::Canonical, folder)? {
+            if facts.shown(node)?.is_none() && !names.contains(&name) {
+                children.push((name, node, shown));
+            }
+        }
+        children.sort_by(|a, b| a.0.cmp(&b.0));
+    }
+    Ok(children)
+}
+
 fn below(
     volume: &Volume,
-    facts: &dyn Facts,
+    (facts, eye): (&dyn Facts, Eye),
     folder: NodeId,
     path: &RelPath,
     recursive: bool,
     each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
 ) -> Result<(), EngineError> {
-    let children = |folder| view::children(facts, Eye::Canonical, folder).map(Vec::into_iter);
+    let children = |folder| children(facts, eye, folder).map(Vec::into_iter);
     // The directories on the way, each with what is left of it.
     let mut open = vec![(path.clone(), children(folder)?)];
     while let Some((folder, ahead)) = open.last_mut() {
@@ -112,7 +137,7 @@ fn entry(
         Content::File { len, root, .. } => *len == 0 || !volume.is_missing(*root)? && !volume.is_released(*root)?,
         _ => true,
     };
-    Ok(Entry { node, path, content, attr, held })
+    Ok(Entry { node, patch: patches[Register::Content as usize], path, content, attr, held })
 }
 
 /// Hands over the bytes of the content that a patch set, in order, holes as zeros, in pieces of at most a chunk.

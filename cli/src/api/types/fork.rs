@@ -33,6 +33,8 @@ pub(crate) enum Way {
     Newest,
     Both,
     Delete,
+    /// Text whose changes go together.
+    Merge,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +91,10 @@ pub(crate) enum Choice {
     Both,
     /// None of them: delete.
     Delete,
+    /// What all of them made of the text that they began from; left open where that contradicts itself.
+    Merge,
+    /// The bytes of that file (absolute), for exactly one fork.
+    With(RawPath),
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +116,9 @@ pub(crate) struct Closed {
     pub(crate) beside: Vec<RawPath>,
     /// Whether none stands.
     pub(crate) deleted: bool,
+    /// Whether what stands was put together from all sides.
+    #[serde(default)]
+    pub(crate) merged: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -148,3 +148,136 @@ pub(crate) enum NodeKind {
     Dir,
     Symlink,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RestoreRequest {
+    pub(crate) target: Target,
+    pub(crate) at: Revision,
+    /// Where a copy is to stand; none: the target itself becomes what it was.
+    pub(crate) to: Option<Target>,
+    /// Only to say what would be done.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Restored {
+    /// The volume's name.
+    pub(crate) volume: String,
+    /// What became as it was, or where the copy stands.
+    pub(crate) path: RawPath,
+    /// Patches written, or that would be.
+    pub(crate) patches: u64,
+    /// The first of them; none where everything is as it was.
+    pub(crate) patch: Option<String>,
+    pub(crate) dry_run: bool,
+    /// How many paths, by what became of them.
+    pub(crate) counts: RestoredCounts,
+    /// The first of them, by path.
+    pub(crate) changes: Vec<RestoredPath>,
+    /// Contents that come from other members.
+    pub(crate) lacking: Lacking,
+}
+
+/// How many paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RestoredCounts {
+    pub(crate) back: u64,
+    pub(crate) changed: u64,
+    pub(crate) moved: u64,
+    pub(crate) removed: u64,
+    pub(crate) settled: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RestoredPath {
+    /// Below the volume's root.
+    pub(crate) path: RawPath,
+    pub(crate) change: Deed,
+    /// Where it stood, if it was moved.
+    pub(crate) from: Option<RawPath>,
+}
+
+/// What became of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Deed {
+    /// Something stands there again.
+    Back,
+    /// Other bytes or attributes.
+    Changed,
+    /// It stands there again.
+    Moved,
+    /// It was not there then.
+    Removed,
+    /// It looked so already, and a fork of it was settled.
+    Settled,
+}
+
+/// Contents that are not all here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lacking {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DiffRequest {
+    pub(crate) target: Target,
+    /// None: the sides of its fork or, where it has none, what was before its last change.
+    pub(crate) from: Option<Revision>,
+    /// None: now.
+    pub(crate) to: Option<Revision>,
+}
+
+/// How one thing differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DiffItem {
+    /// The volume's name.
+    pub(crate) volume: String,
+    /// Where it stands after it; before it, if it no longer does.
+    pub(crate) path: RawPath,
+    pub(crate) change: Change,
+    /// Where it stood, if that was elsewhere.
+    pub(crate) from: Option<RawPath>,
+    pub(crate) before: Option<DiffSide>,
+    pub(crate) after: Option<DiffSide>,
+    /// The hunks of a unified diff, of text.
+    pub(crate) text: Option<String>,
+    /// What is not text: the stretches of the later version that the earlier one has not.
+    pub(crate) ranges: Option<Vec<Stretch>>,
+    /// Whether what is needed to tell more is not here.
+    pub(crate) lacking: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Change {
+    Added,
+    Removed,
+    /// Its bytes, perhaps also its path or attributes.
+    Changed,
+    /// Its path, perhaps also its attributes.
+    Moved,
+    /// Its attributes only.
+    Attr,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DiffSide {
+    /// That wrote these bytes.
+    pub(crate) patch: String,
+    pub(crate) origin: Named,
+    pub(crate) time: WallTime,
+    pub(crate) kind: NodeKind,
+    pub(crate) size: u64,
+    /// None where versions of one file are compared.
+    pub(crate) mode: Option<Mode>,
+}
+
+/// Bytes from `start` on, `end` left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stretch {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}

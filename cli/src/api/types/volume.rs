@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Holding, Named, PeerStatus, Problem, RawPath, Role, Target, WallTime};
+use super::{ForkKind, Holding, Named, PeerStatus, Problem, RawPath, Role, Target, WallTime};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InitRequest {
@@ -190,4 +190,43 @@ pub(crate) struct HealedFile {
     /// The volume's name.
     pub(crate) volume: String,
     pub(crate) path: RawPath,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EventsRequest {
+    /// Name, id or unique id prefix; none: all.
+    pub(crate) volume: Option<String>,
+}
+
+/// Something that a person may want to be told at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EventLine {
+    pub(crate) time: WallTime,
+    pub(crate) kind: EventKind,
+    /// The volume's name; none of what is about no volume.
+    pub(crate) volume: Option<String>,
+    /// Of the fork.
+    pub(crate) path: Option<RawPath>,
+    /// Of the fork.
+    pub(crate) fork: Option<ForkKind>,
+    pub(crate) peer: Option<Named>,
+    /// Why it is halted.
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum EventKind {
+    /// From now on is told what happens.
+    Listening,
+    ForkOpened,
+    ForkClosed,
+    /// A volume stands still and needs a person.
+    Halted,
+    /// It goes on.
+    Resumed,
+    /// All connected members have the same, and so has the tree.
+    Synced,
+    PeerUp,
+    PeerDown,
 }

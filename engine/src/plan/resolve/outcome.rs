@@ -212,7 +212,7 @@ fn asserted(facts: &dyn Facts, node: NodeId, (parent, name): (NodeId, Name)) -> 
 }
 
 /// The folder and the name that a node has in the eyes of all.
-fn canonical_spot(facts: &dyn Facts, node: NodeId) -> Result<Option<(NodeId, Name)>, Unreadable> {
+pub(super) fn canonical_spot(facts: &dyn Facts, node: NodeId) -> Result<Option<(NodeId, Name)>, Unreadable> {
     let Some(shown) = canonical(facts, node)? else { return Ok(None) };
     Ok(match draft::place(facts, shown.patch(Register::Place))? {
         Some(Place::At { parent, name }) => Some((parent, name)),

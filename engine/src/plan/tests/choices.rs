@@ -267,3 +267,41 @@ fn contents_that_differ_stay_a_fork_where_only_the_name_was_settled() {
     sync(&mut peers);
     assert_eq!(super::rows::words(&peers[2]), "f (C)=c f/");
 }
+
+#[test]
+fn other_bytes_settle_what_is_about_bytes() {
+    let with = |peer: &Peer, path: &str| Choice::With {
+        content: super::peer::file("new"),
+        over: peer.heads(peer.tree()[path], Register::Content),
+    };
+    for (base, one, other, want) in [
+        ("+f 0", "=f a", "=f b", "f=new"),
+        ("", "+f a", "+f b", "f=new"),
+        ("+f 0", "-f", "=f b", "f=new"),
+        ("+f 0", "=f @a", "=f b", "f=new"),
+    ] {
+        let mut peers = apart(base, one, other);
+        let fork = only_fork(&peers[0]);
+        let choice = with(&peers[0], "f");
+        peers[0].resolve(&fork, &choice).unwrap();
+        sync(&mut peers);
+        assert_eq!(super::rows::words(&peers[1]), want, "{one} ‖ {other}");
+        assert!(peers[1].forks().is_empty());
+    }
+    let mut peers = apart("+f 0", "!f 5", "!f 7");
+    let (fork, choice) = (only_fork(&peers[0]), with(&peers[0], "f"));
+    assert!(matches!(peers[0].resolve(&fork, &choice), Err(ResolveError::NotWith(ForkKind::Attr))));
+}
+
+/// Bytes that were made of some heads say nothing of others.
+#[test]
+fn other_bytes_are_for_the_heads_that_they_were_made_of() {
+    let mut peers = apart("+f 0", "=f a", "=f b");
+    let fork = only_fork(&peers[0]);
+    let over = peers[0].heads(peers[0].tree()["f"], Register::Content);
+    run(&mut peers[1], "=f c");
+    sync(&mut peers);
+    let choice = Choice::With { content: super::peer::file("new"), over };
+    assert!(matches!(peers[0].resolve(&fork, &choice), Err(ResolveError::Changed)));
+    assert_eq!(only_fork(&peers[0]), fork);
+}

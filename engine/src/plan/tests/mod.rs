@@ -5,6 +5,7 @@ mod crowds;
 mod joins;
 mod peer;
 mod pen;
+mod restores;
 mod rows;
 mod schedules;
 mod script;

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use crate::model::facts::{Eye, MemoryFacts, Shown};
 use crate::model::ids::{ChunkId, NodeId, PatchId, VolumeId};
+use crate::model::name::RelPath;
 use crate::model::overlay::{Changes, Overlay};
 use crate::model::patch::{Attr, Content, Patch, Place, Register, Root, Value};
 use crate::model::time::{Mtime, Time};
 use crate::model::view::{Fork, ForkKind, is_ancestor, is_living, update};
 use crate::plan::change::Pen;
 use crate::plan::resolve::{Authors, Choice, ResolveError, resolve};
+use crate::plan::restore::{Deed, RestoreError, Restored, Wish, restore};
 
 pub(super) const VOLUME: VolumeId = VolumeId([7; 32]);
 
@@ -217,6 +219,22 @@ impl Peer {
         let own = each.iter().filter(|(by, _)| *by == self.name).flat_map(|(_, patches)| patches.clone()).collect();
         let named = each.into_iter().flat_map(|(by, patches)| patches.into_iter().map(move |id| (id, by.to_string())));
         Authors { names: named.collect(), own }
+    }
+
+    /// The time of the last thing that it knows.
+    pub(super) fn clock(&self) -> u64 {
+        self.clock
+    }
+
+    pub(super) fn restore(&mut self, wish: &Wish) -> Result<BTreeMap<RelPath, Deed>, RestoreError> {
+        self.look();
+        let Restored { patches, changes, deeds } = restore(VOLUME, &self.facts, Time(self.clock + 1), wish)?;
+        assert!(changes.disk.is_empty(), "the disk does not show what was brought back yet");
+        assert_eq!(patches.is_empty(), deeds.is_empty(), "what is written is told: {deeds:?}");
+        if !patches.is_empty() {
+            self.commit((patches, changes));
+        }
+        Ok(deeds)
     }
 
     pub(super) fn resolve_all(&mut self, mut choose: impl FnMut(&Self, &Fork) -> Choice) {
