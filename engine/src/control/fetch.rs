@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::held::{Cursor, Duty};
-use super::{Control, Held, now, wall_ms};
+use super::{Control, Held};
 use crate::engine::Event;
 use crate::error::EngineError;
 use crate::limits::{FETCH_CONTENTS_MAX, LOOKUPS_MAX};
@@ -67,7 +67,7 @@ impl Control {
         held.want_more()?;
         held.look_up(&store)?;
         held.collect();
-        Ok(held.fetch.next(peer, wall_ms()).map(|ask| ask.ids).unwrap_or_default())
+        Ok(held.fetch.next(peer, held.env.wall_ms()).map(|ask| ask.ids).unwrap_or_default())
     }
 
     /// A peer answered; what it sent is in the store already.
@@ -216,7 +216,7 @@ impl Held {
             }
         }
         if any {
-            self.window.wake(now() + NOTE_AFTER);
+            self.window.wake(self.env.now() + NOTE_AFTER);
         }
     }
 }

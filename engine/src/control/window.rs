@@ -2,10 +2,11 @@
 //! Bookkeeping only; what is done for them is in `materialise`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::held::Cursor;
-use super::now;
+use crate::environment::Environment;
 use crate::limits::{DEPTH_MAX, STEP_BATCH_NODES, WINDOW_NODES};
 use crate::model::ids::NodeId;
 use crate::model::patch::Root;
@@ -14,6 +15,7 @@ use crate::plan::materialise::Task;
 /// The nodes being worked on.
 #[derive(Debug)]
 pub(crate) struct Window {
+    env: Arc<dyn Environment>,
     pub(super) tasks: BTreeMap<NodeId, Task>,
     /// Tasks whose bytes are not all here, by content; and each with what it waits for.
     waiting: BTreeMap<Root, BTreeSet<NodeId>>,
@@ -40,8 +42,8 @@ pub(crate) struct Window {
     pub(super) doubt: bool,
 }
 
-impl Default for Window {
-    fn default() -> Self {
+impl Window {
+    pub(crate) fn new(env: Arc<dyn Environment>) -> Self {
         Self {
             tasks: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -49,7 +51,7 @@ impl Default for Window {
             ready: BTreeSet::new(),
             ready_since: None,
             cursor: Cursor::Start,
-            due: Some(now()),
+            due: Some(env.now()),
             resting: BTreeMap::new(),
             refusals: BTreeMap::new(),
             unavailable: BTreeMap::new(),
@@ -57,6 +59,7 @@ impl Default for Window {
             ask_again: None,
             barred: BTreeSet::new(),
             doubt: false,
+            env,
         }
     }
 }
@@ -150,7 +153,7 @@ impl Window {
                 self.ready.insert(node);
             }
         }
-        self.pace(now());
+        self.pace(self.env.now());
         if let Some(nodes) = self.unavailable.remove(&root) {
             self.unavailable_nodes.retain(|node| !nodes.contains(node));
             self.begin_anew();
@@ -172,7 +175,7 @@ impl Window {
             }
         }
         self.unavailable.insert(root, nodes);
-        let at = *self.ask_again.get_or_insert_with(|| now() + ASK_AGAIN_AFTER);
+        let at = *self.ask_again.get_or_insert_with(|| self.env.now() + ASK_AGAIN_AFTER);
         self.wake(at);
         true
     }
@@ -190,7 +193,7 @@ impl Window {
     /// Goes through all stale nodes once more.
     fn begin_anew(&mut self) {
         self.cursor = Cursor::Start;
-        self.wake(now());
+        self.wake(self.env.now());
     }
 
     /// Whether much is on its way.
@@ -228,7 +231,7 @@ impl Window {
     /// time that this comes again.
     pub(super) fn rest(&mut self, node: NodeId, first: Duration) {
         let refusals = self.refusals.entry(node).or_default();
-        let until = now() + first.saturating_mul(1 << (*refusals).min(20)).min(REST_MAX);
+        let until = self.env.now() + first.saturating_mul(1 << (*refusals).min(20)).min(REST_MAX);
         *refusals += 1;
         self.resting.insert(node, until);
         self.wake(until);
