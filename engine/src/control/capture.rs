@@ -288,21 +288,24 @@ impl Control {
         going.retain(|node| known.insert(*node));
         pen.remove(&going)?;
         for one in shape {
-            let (Shape::Move { path, stat, .. } | Shape::NewDir { path, stat }) = one;
+            let (Shape::Move { path, .. } | Shape::NewDir { path, .. }) = one;
             let Some((above, name)) = path.split_last() else { continue };
             let Some(folder) = folder_at(pen.facts(), &work.folders, &above)? else { continue };
             let node = match one {
                 Shape::Move { node, .. } => {
                     pen.place(*node, folder, name.clone())?;
+                    // What it was last seen as stays recorded until it is read: if that does not come to be, the
+                    // next look must see that it differs.
                     *node
                 }
-                Shape::NewDir { .. } => {
+                Shape::NewDir { stat, .. } => {
                     let Ok(attr) = tree.attr(path, stat) else { continue };
-                    born(&mut pen, work, folder, name, Content::Dir, attr)?
+                    let node = born(&mut pen, work, folder, name, Content::Dir, attr)?;
+                    sightings.insert(node, (*stat, wall_time(&*held.env)));
+                    node
                 }
             };
             work.folders.insert(path.clone(), node);
-            sightings.insert(node, (*stat, wall_time(&*held.env)));
         }
         let draft = Draft { sightings, ..Draft::default() };
         let written = pen.finish();
