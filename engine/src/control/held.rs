@@ -373,7 +373,10 @@ impl Held {
             return self.rest_until;
         }
         let work = self.window.due().filter(|_| self.may_work());
-        let due = [self.look_due(), work, self.nudge_due()].into_iter().flatten().fold(self.full_look, Instant::min);
+        let due = [self.look_due(), work, self.nudge_due(), self.queue.again()]
+            .into_iter()
+            .flatten()
+            .fold(self.full_look, Instant::min);
         Some(self.rest_until.map_or(due, |until| due.max(until)))
     }
 

@@ -372,6 +372,9 @@ impl Held {
                     failed = Some(error.to_string());
                     self.window.rest(task.node, AFTER_FAILURE);
                 }
+                Some(Err(Refused::Unexpected)) if self.is_in_the_way_of(task)? => {
+                    self.window.defer(task.node, AFTER_SURPRISE);
+                }
                 Some(Err(Refused::Unexpected)) => self.window.rest(task.node, AFTER_SURPRISE),
                 None if planned.barred.contains(&task.node) => self.window.bar(task.node),
                 // No step was needed: only what the disk shows is called otherwise.
@@ -389,7 +392,7 @@ impl Held {
         for node in deferred {
             // What was done may have made room for it.
             if stands_still {
-                self.window.rest(node, AFTER_SURPRISE);
+                self.window.defer(node, AFTER_SURPRISE);
             } else {
                 self.window.cursor = Cursor::Start;
             }
@@ -399,6 +402,12 @@ impl Held {
 }
 
 impl Held {
+    /// Whether another node is recorded where this one is to stand.
+    fn is_in_the_way_of(&self, task: &Task) -> Result<bool, EngineError> {
+        let Some(Wanted { shown, .. }) = &task.want else { return Ok(false) };
+        Ok(self.volume.shown_at(shown.folder, &shown.name)?.is_some_and(|other| other != task.node))
+    }
+
     /// A directory is noted as gone only with all that was recorded in it: what it held would have no place, and
     /// nothing would ever look for it again.
     fn keep_holders(&mut self, planned: &[Planned], ends: &mut Ends) -> Result<(), EngineError> {

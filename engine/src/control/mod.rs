@@ -270,11 +270,10 @@ impl Control {
         }
     }
 
-    /// What one peer does not answer another is asked for: nothing else would make it look again.
+    /// What one peer does not answer another is asked for, and what nobody had is asked for again: nothing else
+    /// would make them look.
     fn nudge(&mut self, id: VolumeId) {
-        let Some(held) = self.volumes.get_mut(&id) else { return };
-        if held.nudge_due().is_some_and(|due| due <= held.env.now()) {
-            held.nudged = held.env.now();
+        if self.volumes.get_mut(&id).is_some_and(Held::is_to_nudge) {
             self.tell(&Event::Wanted(id));
         }
     }

@@ -29,6 +29,9 @@ pub(crate) struct Window {
     pub(super) due: Option<Instant>,
     /// Nodes that the disk refused: not tried again before then.
     pub(super) resting: BTreeMap<NodeId, Instant>,
+    /// Those of them that others stand in the way of. They are tried with the next that has rested, for that may be
+    /// one of the others: by turns none of them would ever come to its place.
+    deferred: BTreeSet<NodeId>,
     /// How often in a row it refused them.
     refusals: BTreeMap<NodeId, u32>,
     /// Nodes whose bytes nobody has who is connected, by content. They make room for others until a peer comes, or
@@ -36,10 +39,17 @@ pub(crate) struct Window {
     unavailable: BTreeMap<Root, BTreeSet<NodeId>>,
     unavailable_nodes: BTreeSet<NodeId>,
     ask_again: Option<Instant>,
+    /// How often in a row that was in vain.
+    asked: u32,
     /// Nodes that cannot be shown before a directory comes to stand elsewhere; nothing is due for them.
     pub(super) barred: BTreeSet<NodeId>,
     /// Whether some rest until the disk has been looked at once more.
     pub(super) doubt: bool,
+}
+
+/// How long until peers that lacked some bytes are asked for them again, after so many times in vain.
+pub(super) fn ask_again_after(asked: u32) -> Duration {
+    ASK_AGAIN_FIRST.saturating_mul(1 << asked.min(20)).min(ASK_AGAIN_MAX)
 }
 
 impl Window {
@@ -53,10 +63,12 @@ impl Window {
             cursor: Cursor::Start,
             due: Some(env.now()),
             resting: BTreeMap::new(),
+            deferred: BTreeSet::new(),
             refusals: BTreeMap::new(),
             unavailable: BTreeMap::new(),
             unavailable_nodes: BTreeSet::new(),
             ask_again: None,
+            asked: 0,
             barred: BTreeSet::new(),
             doubt: false,
             env,
@@ -70,8 +82,11 @@ const GATHER: Duration = Duration::from_millis(300);
 const GATHER_FROM: usize = 64;
 /// The longest that a node rests; what it takes to be worth another try tells sooner, as a rule.
 const REST_MAX: Duration = Duration::from_secs(15);
-/// How long until peers that lacked some bytes are asked for them again.
-const ASK_AGAIN_AFTER: Duration = Duration::from_mins(5);
+/// How long until peers that lacked some bytes are asked for them again. One of them may be about to get them: it
+/// hears of a file before it has it, and so do we.
+const ASK_AGAIN_FIRST: Duration = Duration::from_secs(1);
+/// The longest that this becomes, twice as long each time.
+const ASK_AGAIN_MAX: Duration = Duration::from_mins(5);
 /// Nodes without bytes that are remembered; with more than these the window may fill up with them.
 const UNAVAILABLE_MAX: usize = 1 << 16;
 
@@ -107,6 +122,7 @@ impl Window {
         if !stale.is_empty() {
             for node in stale {
                 self.resting.remove(node);
+                self.deferred.remove(node);
             }
             self.begin_anew();
         }
@@ -175,14 +191,14 @@ impl Window {
             }
         }
         self.unavailable.insert(root, nodes);
-        let at = *self.ask_again.get_or_insert_with(|| self.env.now() + ASK_AGAIN_AFTER);
+        let at = *self.ask_again.get_or_insert_with(|| self.env.now() + ask_again_after(self.asked));
         self.wake(at);
         true
     }
 
     /// Somebody may have what nobody had.
     pub(crate) fn ask_again(&mut self) {
-        self.ask_again = None;
+        (self.ask_again, self.asked) = (None, 0);
         if !self.unavailable.is_empty() {
             self.unavailable.clear();
             self.unavailable_nodes.clear();
@@ -237,15 +253,25 @@ impl Window {
         self.wake(until);
     }
 
+    /// Another node stands in the way of this one, and may rest: so does this one.
+    pub(super) fn defer(&mut self, node: NodeId, first: Duration) {
+        self.rest(node, first);
+        self.deferred.insert(node);
+    }
+
     /// Nodes that have rested are stale like any other, and so are those that somebody may have got bytes for.
     pub(super) fn end_rests(&mut self, now: Instant) {
         let before = self.resting.len();
         self.resting.retain(|_, until| *until > now);
         if self.resting.len() < before {
+            let deferred = std::mem::take(&mut self.deferred);
+            self.resting.retain(|node, _| !deferred.contains(node));
             self.cursor = Cursor::Start;
         }
         if self.ask_again.is_some_and(|at| at <= now) {
+            let asked = self.asked + 1;
             self.ask_again();
+            self.asked = asked;
         }
     }
 
@@ -256,6 +282,7 @@ impl Window {
 
     fn forget(&mut self, node: NodeId) {
         self.resting.remove(&node);
+        self.deferred.remove(&node);
         self.refusals.remove(&node);
         self.ready.remove(&node);
         self.tasks.remove(&node);
