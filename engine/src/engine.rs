@@ -72,7 +72,7 @@ enum Worker {
     /// The control thread.
     Thread(Senders, JoinHandle<()>),
     /// Whoever asks.
-    Caller(Mutex<Control>),
+    Caller(Box<Mutex<Control>>),
 }
 
 /// A file of the home: how far the store had come when it was closed in good order. Where it is not there, or the
@@ -146,7 +146,7 @@ impl Engine {
         }
         let worker = if mode == Mode::Driven {
             control.begin();
-            Worker::Caller(Mutex::new(control))
+            Worker::Caller(Box::new(Mutex::new(control)))
         } else {
             let thread = std::thread::Builder::new().name("pfs-control".into()).spawn(move || control.run());
             Worker::Thread(Senders { urgent, work }, thread.map_err(|error| EngineError::Thread(error.to_string()))?)

@@ -366,9 +366,7 @@ impl Held {
 
     /// When something will be due next.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        if self.state.path.is_none() {
-            return None;
-        }
+        self.state.path.as_ref()?;
         if self.state.halted.is_some() || self.tree.is_none() {
             return self.rest_until;
         }

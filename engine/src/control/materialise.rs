@@ -363,7 +363,7 @@ impl Held {
                     let shown = task.want.as_ref().map(|want| want.shown.clone());
                     let stat = stat.or(task.have.as_ref().map(|(_, stat)| *stat));
                     if let (Some(_), Some(stat)) = (&shown, stat) {
-                        sightings.insert(task.node, (stat, read_at));
+                        sightings.insert(task.node, (left_as(task, stat), read_at));
                     }
                     overlay.show(task.node, shown);
                 }
@@ -440,6 +440,15 @@ pub(crate) fn warn_set_aside(set_aside: &[SetAside]) {
     for one in set_aside {
         let from = one.from.as_ref().map_or_else(String::new, ToString::to_string);
         tracing::warn!(from, kept = %one.kept.display(), "written to while it was replaced; the bytes were kept");
+    }
+}
+
+/// What is recorded of a node as it was left: a directory's mode that no step has set is somebody's change, which the
+/// next look must see.
+fn left_as(task: &Task, stat: Stat) -> Stat {
+    match (&task.have, &task.want) {
+        (Some((_, was)), Some(want)) if stat.kind == Kind::Dir && !want.reattr => Stat { mode: was.mode, ..stat },
+        _ => stat,
     }
 }
 
