@@ -4,17 +4,18 @@
 //! reads that decide nothing go straight to the store.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::control::{Control, Job, Lanes};
+use crate::control::{Control, Job, Lanes, Mode};
 use crate::disk::{Home, Lock, canonical_dir};
+use crate::environment::{Environment, Machine};
 use crate::error::EngineError;
 use crate::model::ids::{PeerId, VolumeId};
 use crate::model::keys::Keypair;
-use crate::store::{Store, Volume};
+use crate::store::{Store, StoreError, Volume};
 
 /// What others are told, as it happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,10 +60,19 @@ pub struct Engine(Arc<Shared>);
 struct Shared {
     home: Home,
     keys: Keypair,
+    env: Arc<dyn Environment>,
     store: Store,
-    lanes: Senders,
-    thread: Option<JoinHandle<()>>,
+    /// Nothing while it closes.
+    worker: Option<Worker>,
     _lock: Lock,
+}
+
+/// Who does the work.
+enum Worker {
+    /// The control thread.
+    Thread(Senders, JoinHandle<()>),
+    /// Whoever asks.
+    Caller(Box<Mutex<Control>>),
 }
 
 /// A file of the home: how far the store had come when it was closed in good order. Where it is not there, or the
@@ -95,7 +105,7 @@ impl Engine {
             return Err(EngineError::KeyLost(home.path().to_owned()));
         }
         let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| EngineError::Random(error.to_string()))?;
+        Machine.fill(&mut seed)?;
         home.write("name", name.as_bytes())?;
         home.write("key", &seed)?;
         Ok(true)
@@ -103,25 +113,45 @@ impl Engine {
 
     /// Opens the peer of that home. Only one process at a time can.
     pub fn open(home: &Path, options: Options) -> Result<Self, EngineError> {
+        let mode = if options.live { Mode::Live } else { Mode::Asked };
+        Self::open_with(home, mode, Arc::new(Machine), || Store::open_existing(&home.join("store")))
+    }
+
+    /// Opens the peer of that home over another store and in another environment, for simulations: it has no
+    /// thread and no watcher, works on its callers', and by itself only in `step`.
+    pub fn open_driven(home: &Path, store: Store, env: Arc<dyn Environment>) -> Result<Self, EngineError> {
+        Self::open_with(home, Mode::Driven, env, || Ok(store))
+    }
+
+    fn open_with(
+        home: &Path,
+        mode: Mode,
+        env: Arc<dyn Environment>,
+        store: impl FnOnce() -> Result<Store, StoreError>,
+    ) -> Result<Self, EngineError> {
         let files = Home::open(home)?;
         let keys = keys_of(&files)?;
         let name = String::from_utf8_lossy(&files.read("name")?.unwrap_or_default()).into_owned();
         let lock = files.lock()?;
-        let store = Store::open_existing(&home.join("store"))?;
+        let store = store()?;
         let is_whole = closed_at(&files)?.is_some_and(|position| store.position() >= position);
         files.remove(CLOSED)?;
         let (urgent, urgent_jobs) = unbounded();
         let (work, work_jobs) = unbounded();
         let lanes = Lanes { urgent: urgent_jobs, work: work_jobs };
         let named = (name, canonical_dir(home)?);
-        let mut control = Control::new(store.clone(), keys.clone(), named, options, lanes)?;
+        let mut control = Control::new(store.clone(), keys.clone(), named, (mode, Arc::clone(&env)), lanes)?;
         if !is_whole {
             control.begin_new_logs()?;
         }
-        let thread = std::thread::Builder::new().name("pfs-control".into()).spawn(move || control.run());
-        let thread = thread.map_err(|error| EngineError::Thread(error.to_string()))?;
-        let lanes = Senders { urgent, work };
-        Ok(Self(Arc::new(Shared { home: files, keys, store, lanes, thread: Some(thread), _lock: lock })))
+        let worker = if mode == Mode::Driven {
+            control.begin();
+            Worker::Caller(Box::new(Mutex::new(control)))
+        } else {
+            let thread = std::thread::Builder::new().name("pfs-control".into()).spawn(move || control.run());
+            Worker::Thread(Senders { urgent, work }, thread.map_err(|error| EngineError::Thread(error.to_string()))?)
+        };
+        Ok(Self(Arc::new(Shared { home: files, keys, env, store, worker: Some(worker), _lock: lock })))
     }
 
     /// This peer's id.
@@ -139,6 +169,10 @@ impl Engine {
         self.0.home.path()
     }
 
+    pub(crate) fn env(&self) -> &dyn Environment {
+        &*self.0.env
+    }
+
     /// The store, for reading.
     pub fn store(&self) -> &Store {
         &self.0.store
@@ -149,20 +183,24 @@ impl Engine {
         self.0.store.volume(id).ok_or(EngineError::NoVolume(id))
     }
 
-    /// Runs `job` on the control thread and waits for its result.
+    /// Runs `job` on the control thread, if there is one, and waits for its result.
     pub(crate) fn ask<T: Send + 'static>(
         &self,
         lane: Lane,
         job: impl FnOnce(&mut Control) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, EngineError> {
+        let lanes = match self.0.worker.as_ref().ok_or(EngineError::Closed)? {
+            Worker::Thread(lanes, _) => lanes,
+            Worker::Caller(control) => return job(&mut control.lock().unwrap_or_else(PoisonError::into_inner)),
+        };
         let (reply, result): (Sender<Result<T, EngineError>>, Receiver<_>) = bounded(1);
         let job: Job = Box::new(move |control| {
             // Whoever asked may have gone; the work is done all the same.
             let _ = reply.send(job(control));
         });
         let sender = match lane {
-            Lane::Urgent => &self.0.lanes.urgent,
-            Lane::Work => &self.0.lanes.work,
+            Lane::Urgent => &lanes.urgent,
+            Lane::Work => &lanes.work,
         };
         sender.send(job).map_err(|_| EngineError::Closed)?;
         result.recv().map_err(|_| EngineError::Closed)?
@@ -171,9 +209,12 @@ impl Engine {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let closed = unbounded();
-        self.lanes = Senders { urgent: closed.0.clone(), work: closed.0 };
-        if let Some(thread) = self.thread.take()
+        // Without senders the thread ends.
+        let thread = match self.worker.take() {
+            Some(Worker::Thread(_, thread)) => Some(thread),
+            Some(Worker::Caller(_)) | None => None,
+        };
+        if let Some(thread) = thread
             && thread.thread().id() != std::thread::current().id()
             && thread.join().is_err()
         {

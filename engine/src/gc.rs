@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::content::{note_chunks, pieces};
-use crate::control::wall_ms;
 use crate::engine::{Engine, Lane};
 use crate::error::EngineError;
 use crate::model::frontier::Frontier;
@@ -90,7 +89,7 @@ impl Engine {
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Tally, EngineError> {
         let store = self.store();
-        let Plan { mut tally, released, mut garbage, mut needs } = plan(store, &order.retention, wall_ms(), each)?;
+        let Plan { mut tally, released, mut garbage, mut needs } = plan(store, &order.retention, self.now_ms(), each)?;
         if order.orphans {
             tally.bytes += add_orphans(store, &needs, &mut garbage)?;
         }

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::control::verify::{lacking_contents, verify_chunks};
-use crate::control::{Answer, Captured, RestoreReport, Subscriber, Verified, wall_ms};
+use crate::control::{Answer, Captured, RestoreReport, Subscriber, Verified};
+use crate::disk::Hint;
 use crate::engine::{Engine, Lane, OnProgress};
 use crate::error::EngineError;
 use crate::limits::RECEIVE_PATCHES;
@@ -239,8 +241,21 @@ impl Engine {
         })
     }
 
+    /// Of an engine without a thread: does what is due now, and gives when something will be due next.
+    pub fn step(&self) -> Result<Option<Instant>, EngineError> {
+        self.ask(Lane::Work, |control| Ok(control.step()))
+    }
+
+    /// Says where to look again, as the watcher of an engine that has one does.
+    pub fn hint(&self, id: VolumeId, hint: Hint) -> Result<(), EngineError> {
+        self.ask(Lane::Urgent, move |control| {
+            control.take_hint(id, hint);
+            Ok(())
+        })
+    }
+
     /// Wall-clock milliseconds since 1970, as entries are dated by.
     pub fn now_ms(&self) -> u64 {
-        wall_ms()
+        self.env().wall_ms()
     }
 }

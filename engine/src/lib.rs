@@ -16,6 +16,7 @@ pub mod content;
 pub(crate) mod control;
 pub mod disk;
 pub mod engine;
+pub mod environment;
 pub mod error;
 pub mod gc;
 pub mod handle;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Control, Held, wall_ms};
+use super::{Control, Held};
 use crate::disk::{Kind, Stat};
 use crate::engine::Event;
 use crate::error::EngineError;
@@ -42,7 +42,13 @@ pub(crate) struct Draft {
 impl Held {
     /// The time for something that happens now.
     pub(crate) fn tick(&self) -> Time {
-        self.state.time.next(wall_ms())
+        self.state.time.next(self.env.wall_ms())
+    }
+
+    fn new_log(&self, keys: &Keypair) -> Result<LogId, EngineError> {
+        let mut epoch = [0; 8];
+        self.env.fill(&mut epoch)?;
+        Ok(LogId { origin: keys.peer(), epoch: Epoch(u64::from_le_bytes(epoch)) })
     }
 
     /// This peer's next entries: one for each body, and before them as many as it takes to name what they depend
@@ -50,7 +56,7 @@ impl Held {
     fn next_entries(&mut self, keys: &Keypair, time: Time, bodies: Vec<Body>) -> Result<Vec<SignedEntry>, EngineError> {
         let log = match self.state.log {
             Some(log) => log,
-            None => new_log(keys)?,
+            None => self.new_log(keys)?,
         };
         self.state.log = Some(log);
         let (mut seq, mut prev) = self.volume.head(log)?.unwrap_or((0, EntryHash::NONE));
@@ -96,10 +102,10 @@ impl Held {
         (batch.placed, batch.reverted) = (changes.placed, changes.reverted);
         (batch.entries, batch.chunks, batch.missing, batch.released) = (entries, chunks, missing, released);
         batch.state = Some(state);
-        let begun = super::now();
+        let begun = self.env.now();
         let (entries, nodes) = (batch.entries.len(), touched.len());
         store.commit(batch)?;
-        tracing::debug!(entries, nodes, took = ?begun.elapsed(), "committed");
+        tracing::debug!(entries, nodes, took = ?self.env.now().duration_since(begun), "committed");
         self.state = self.volume.state();
         self.window.touched(&touched, &stale);
         if makes_way {
@@ -191,12 +197,6 @@ fn count(state: &mut crate::store::VolumeState, before: Option<&Record>, after: 
     let ((files_before, bytes_before), (files, bytes)) = (size(before), size(after));
     state.files = (state.files + files).saturating_sub(files_before);
     state.bytes = (state.bytes + bytes).saturating_sub(bytes_before);
-}
-
-fn new_log(keys: &Keypair) -> Result<LogId, EngineError> {
-    let mut epoch = [0; 8];
-    getrandom::fill(&mut epoch).map_err(|error| EngineError::Random(error.to_string()))?;
-    Ok(LogId { origin: keys.peer(), epoch: Epoch(u64::from_le_bytes(epoch)) })
 }
 
 /// The contents that patches refer to.

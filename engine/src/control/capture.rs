@@ -10,7 +10,7 @@ use super::append::Draft;
 use super::held::EMPTIED;
 use super::look::{Looked, Problem, look, recorded_below};
 use super::read::{Batch, Taken, Untaken, batches_of, read_batch, wall_time};
-use super::{Control, Held, now};
+use super::{Control, Held};
 use crate::disk::{DiskError, Hint, Kind, Tree};
 use crate::engine::{Event, OnProgress, Progress};
 use crate::error::EngineError;
@@ -106,8 +106,9 @@ impl Held {
     /// A file changed while it was read: once more after a pause.
     fn read_again(&mut self, path: RelPath) {
         let folder = path.split_last().map(|(folder, _)| folder).unwrap_or_default();
-        self.dirty.again(folder, now() + UNSTABLE_PAUSE);
-        self.unstable.entry(path).or_insert_with(now);
+        let now = self.env.now();
+        self.dirty.again(folder, now + UNSTABLE_PAUSE);
+        self.unstable.entry(path).or_insert(now);
     }
 
     /// Files that have been changing for so long that they are taken as they are.
@@ -134,23 +135,24 @@ impl Control {
         let force = force && !marked;
         let (mut names, mut all) = (BTreeSet::new(), BTreeSet::from([RelPath::root()]));
         self.held(id)?.dirty.take();
-        let (mut captured, end) = (Captured::default(), now() + UNSTABLE_FORGOTTEN);
+        let (mut captured, end) = (Captured::default(), self.env.now() + UNSTABLE_FORGOTTEN);
         loop {
             match self.capture_in(id, (&names, &all), force, progress) {
                 Ok(more) => captured.add(more),
                 Err(error) => {
                     // What had been hinted at has not been looked at.
-                    self.held(id)?.dirty.hint(Hint::Below(RelPath::root()), now());
+                    let now = self.env.now();
+                    self.held(id)?.dirty.hint(Hint::Below(RelPath::root()), now);
                     return Err(error);
                 }
             }
             // Nothing but what is to be read again has been noted since.
-            if self.held(id)?.dirty.due().is_none() || now() > end {
+            if self.held(id)?.dirty.due().is_none() || self.env.now() > end {
                 captured.problems.sort();
                 captured.problems.dedup();
                 return Ok(captured);
             }
-            std::thread::sleep(UNSTABLE_PAUSE);
+            self.env.pause(UNSTABLE_PAUSE);
             self.breathe();
             (names, all) = self.held(id)?.dirty.take();
         }
@@ -184,7 +186,7 @@ impl Control {
             Ok(_) => Ok(()),
             Err(error) => {
                 if let Ok(held) = self.held(id) {
-                    held.dirty.hint(Hint::Below(RelPath::root()), now());
+                    held.dirty.hint(Hint::Below(RelPath::root()), held.env.now());
                 }
                 Err(error)
             }
@@ -286,21 +288,24 @@ impl Control {
         going.retain(|node| known.insert(*node));
         pen.remove(&going)?;
         for one in shape {
-            let (Shape::Move { path, stat, .. } | Shape::NewDir { path, stat }) = one;
+            let (Shape::Move { path, .. } | Shape::NewDir { path, .. }) = one;
             let Some((above, name)) = path.split_last() else { continue };
             let Some(folder) = folder_at(pen.facts(), &work.folders, &above)? else { continue };
             let node = match one {
                 Shape::Move { node, .. } => {
                     pen.place(*node, folder, name.clone())?;
+                    // What it was last seen as stays recorded until it is read: if that does not come to be, the
+                    // next look must see that it differs.
                     *node
                 }
-                Shape::NewDir { .. } => {
+                Shape::NewDir { stat, .. } => {
                     let Ok(attr) = tree.attr(path, stat) else { continue };
-                    born(&mut pen, work, folder, name, Content::Dir, attr)?
+                    let node = born(&mut pen, work, folder, name, Content::Dir, attr)?;
+                    sightings.insert(node, (*stat, wall_time(&*held.env)));
+                    node
                 }
             };
             work.folders.insert(path.clone(), node);
-            sightings.insert(node, (*stat, wall_time()));
         }
         let draft = Draft { sightings, ..Draft::default() };
         let written = pen.finish();
@@ -310,12 +315,23 @@ impl Control {
     /// Reads on the pool what differs, one batch ahead of the commits.
     fn read_all(&mut self, work: &mut Work, tree: &Arc<Tree>, reads: Vec<Read>) -> Result<(), EngineError> {
         let store = self.store.clone();
-        let patience = self.held(work.id)?.out_of_patience(now());
+        let env = Arc::clone(&self.env);
+        let patience = self.held(work.id)?.out_of_patience(env.now());
+        match batches_of(&reads).next() {
+            None => return Ok(()),
+            Some(all) if all.len() == reads.len() => {
+                // There is nothing to read ahead.
+                self.record(work, read_batch(tree, &store, all, &patience, &*env)?)?;
+                self.breathe();
+                return Ok(());
+            }
+            Some(_) => {}
+        }
         let (batches, ready) = bounded(1);
         std::thread::scope(|scope| {
             let reader = scope.spawn(move || {
                 for batch in batches_of(&reads) {
-                    if batches.send(read_batch(tree, &store, batch, &patience)).is_err() {
+                    if batches.send(read_batch(tree, &store, batch, &patience, &*env)).is_err() {
                         break;
                     }
                 }

@@ -1,10 +1,11 @@
 //! What bytes are lacking, whom to ask for them, and what their arrival completes.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::held::{Cursor, Duty};
-use super::{Control, Held, now, wall_ms};
+use super::window::ask_again_after;
+use super::{Control, Held};
 use crate::engine::Event;
 use crate::error::EngineError;
 use crate::limits::{FETCH_CONTENTS_MAX, LOOKUPS_MAX};
@@ -29,6 +30,9 @@ pub(crate) struct Queue {
     history: Cursor<Root>,
     /// Contents that no connected peer has.
     unavailable: Vec<Wanted>,
+    /// When to ask for them again, and how often in a row that was in vain.
+    again: Option<Instant>,
+    asked: u32,
 }
 
 /// What the tree shows comes first, the past after it.
@@ -52,6 +56,28 @@ impl Queue {
     pub(crate) fn look_again(&mut self) {
         self.history = Cursor::Start;
         self.tree.extend(self.unavailable.drain(..));
+        (self.again, self.asked) = (None, 0);
+    }
+
+    fn nobody_has(&mut self, wanted: Wanted, now: Instant) {
+        self.unavailable.push(wanted);
+        self.again.get_or_insert(now + ask_again_after(self.asked));
+    }
+
+    /// When to ask again for what nobody had: somebody may have got it.
+    pub(crate) fn again(&self) -> Option<Instant> {
+        self.again
+    }
+
+    /// Asks again, if it is time.
+    fn ask_again(&mut self, now: Instant) -> bool {
+        let is_due = self.again.is_some_and(|at| at <= now);
+        if is_due {
+            let asked = self.asked + 1;
+            self.look_again();
+            self.asked = asked;
+        }
+        is_due
     }
 }
 
@@ -67,7 +93,7 @@ impl Control {
         held.want_more()?;
         held.look_up(&store)?;
         held.collect();
-        Ok(held.fetch.next(peer, wall_ms()).map(|ask| ask.ids).unwrap_or_default())
+        Ok(held.fetch.next(peer, held.env.wall_ms()).map(|ask| ask.ids).unwrap_or_default())
     }
 
     /// A peer answered; what it sent is in the store already.
@@ -194,6 +220,16 @@ impl Held {
         Ok(())
     }
 
+    /// Whether peers are to look what there is to fetch, because others may be late or have got what they lacked.
+    pub(super) fn is_to_nudge(&mut self) -> bool {
+        let now = self.env.now();
+        let is_late = self.nudge_due().is_some_and(|due| due <= now);
+        if is_late {
+            self.nudged = now;
+        }
+        self.queue.ask_again(now) || is_late
+    }
+
     /// Takes what the scheduler is done with.
     pub(super) fn collect(&mut self) {
         let mut any = false;
@@ -206,7 +242,7 @@ impl Held {
                 }
                 Outcome::Unavailable => {
                     if !self.window.make_room(wanted.root) {
-                        self.queue.unavailable.push(wanted);
+                        self.queue.nobody_has(wanted, self.env.now());
                     }
                 }
                 Outcome::Broken(error) => {
@@ -216,7 +252,7 @@ impl Held {
             }
         }
         if any {
-            self.window.wake(now() + NOTE_AFTER);
+            self.window.wake(self.env.now() + NOTE_AFTER);
         }
     }
 }

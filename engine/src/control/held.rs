@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::Mode;
 use super::fetch::Queue;
 use super::look::Problem;
 use super::window::Window;
 use crate::disk::Tree;
 use crate::disk::{Hint, Watcher};
+use crate::environment::Environment;
 use crate::error::EngineError;
 use crate::handle::VolumeReport;
 use crate::limits::FETCH_LATE_MS;
@@ -28,6 +30,7 @@ use crate::store::{Store, StoreError, Volume, VolumeState};
 
 /// One volume in the hands of the control thread.
 pub(crate) struct Held {
+    pub(crate) env: Arc<dyn Environment>,
     pub(crate) volume: Volume,
     pub(crate) state: VolumeState,
     pub(crate) more: More,
@@ -195,7 +198,7 @@ impl Dirty {
 }
 
 impl Held {
-    pub(crate) fn open(store: &Store, id: VolumeId) -> Result<Self, EngineError> {
+    pub(crate) fn open(store: &Store, id: VolumeId, env: Arc<dyn Environment>) -> Result<Self, EngineError> {
         let volume = store.volume(id).ok_or(EngineError::NoVolume(id))?;
         let state = volume.state();
         let more = if state.roster.is_empty() {
@@ -212,18 +215,19 @@ impl Held {
             watcher: None,
             dirty: Dirty::default(),
             capturing: false,
-            window: Window::default(),
+            window: Window::new(Arc::clone(&env)),
             fetch: Fetch::new(FetchLimits::default()),
             queue: Queue::new(),
-            nudged: super::now(),
+            nudged: env.now(),
             completed: BTreeSet::new(),
             remote: BTreeMap::new(),
             unstable: BTreeMap::new(),
             skipped: BTreeSet::new(),
             emptied,
-            full_look: super::now() + full_look_after(id),
+            full_look: env.now() + full_look_after(id),
             rest_until: None,
             troubles: BTreeMap::new(),
+            env,
         })
     }
 
@@ -251,7 +255,7 @@ impl Held {
         }
     }
 
-    pub(crate) fn attach(&mut self, store: &Store, live: bool, on_hint: impl Fn(Hint) + Send + 'static) {
+    pub(crate) fn attach(&mut self, store: &Store, mode: Mode, on_hint: impl Fn(Hint) + Send + 'static) {
         let Some(path) = self.path() else { return };
         self.state.halted = self.emptied.then(|| EMPTIED.to_owned());
         // A crash may have come between the volume that is to be joined and its marker.
@@ -267,13 +271,15 @@ impl Held {
         if let Some(tree) = self.tree.clone() {
             self.clear_up(store, &tree);
         }
-        if live {
+        if mode == Mode::Live {
             let watched = Watcher::start(&path, on_hint);
             let trouble = watched.as_ref().err().map(|error| format!("changes are found once an hour only: {error}"));
             self.trouble(Duty::Watch, trouble);
             self.watcher = watched.ok();
+        }
+        if mode.is_active() {
             // What happened while nobody watched.
-            self.dirty.hint(Hint::Below(RelPath::root()), super::now());
+            self.dirty.hint(Hint::Below(RelPath::root()), self.env.now());
         }
     }
 
@@ -359,15 +365,16 @@ impl Held {
     }
 
     /// When something will be due next.
-    pub(crate) fn next_due(&self, live: bool) -> Option<Instant> {
-        if !live || self.state.path.is_none() {
-            return None;
-        }
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.state.path.as_ref()?;
         if self.state.halted.is_some() || self.tree.is_none() {
             return self.rest_until;
         }
         let work = self.window.due().filter(|_| self.may_work());
-        let due = [self.look_due(), work, self.nudge_due()].into_iter().flatten().fold(self.full_look, Instant::min);
+        let due = [self.look_due(), work, self.nudge_due(), self.queue.again()]
+            .into_iter()
+            .flatten()
+            .fold(self.full_look, Instant::min);
         Some(self.rest_until.map_or(due, |until| due.max(until)))
     }
 

@@ -5,13 +5,13 @@
 //! captured is looked at first and planned anew.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::append::Draft;
 use super::held::{Cursor, Duty};
 use super::read::wall_time;
-use super::{Control, Held, now};
+use super::{Control, Held};
 use crate::content::{self, ContentError};
 use crate::disk::{DiskError, Kind, Outcome, Stat, Step};
 use crate::disk::{SetAside, Source, SourceError};
@@ -78,11 +78,11 @@ impl Control {
         let store = self.store.clone();
         let held = self.held(id)?;
         held.window.due = None;
-        held.window.end_rests(now());
+        held.window.end_rests(held.env.now());
         let wanted = held.refill(&store)?;
         let changed = held.carry_out(&store)?;
         if held.window.cursor.after().is_some() && held.window.has_room() {
-            held.window.wake(now());
+            held.window.wake(held.env.now());
         }
         if let Some(until) = held.window.next_rest_end() {
             held.window.wake(until);
@@ -98,15 +98,16 @@ impl Control {
 
     /// Brings the tree up to date as far as the bytes here allow; for an engine that is not live.
     pub(crate) fn settle(&mut self, id: VolumeId) -> Result<(), EngineError> {
+        let env = Arc::clone(&self.env);
         for _ in 0..DOUBTS_MAX {
-            while self.held(id)?.window.due.is_some_and(|due| due <= now()) {
+            while self.held(id)?.window.due.is_some_and(|due| due <= env.now()) {
                 self.materialise(id)?;
                 self.breathe();
             }
             if !std::mem::take(&mut self.held(id)?.window.doubt) {
                 break;
             }
-            std::thread::sleep(AFTER_DOUBT);
+            env.pause(AFTER_DOUBT);
             self.capture_hinted(id)?;
         }
         Ok(())
@@ -156,7 +157,7 @@ impl Held {
         if !settled.is_empty() {
             self.settled(store, &settled)?;
         }
-        self.window.pace(now());
+        self.window.pace(self.env.now());
         Ok(wanted)
     }
 
@@ -164,7 +165,7 @@ impl Held {
     fn look_first(&mut self, task: &Task) -> Result<(), EngineError> {
         let folder = task.have.as_ref().map_or(NodeId::ROOT, |(have, _)| have.folder);
         if let Some(folder) = view::path_of(&self.volume, Eye::Local, folder)? {
-            self.dirty.again(folder, now());
+            self.dirty.again(folder, self.env.now());
         }
         self.window.rest(task.node, AFTER_DOUBT);
         self.window.doubt = true;
@@ -215,7 +216,7 @@ impl Held {
 
     /// Carries out what is ready, up to a batch.
     fn carry_out(&mut self, store: &Store) -> Result<bool, EngineError> {
-        match self.window.ripe_at(now()) {
+        match self.window.ripe_at(self.env.now()) {
             None if self.completed.is_empty() => return Ok(false),
             // While more is on its way the next batch notes what is complete.
             None if self.window.on_their_way() > 0 && self.completed.len() < WINDOW_NODES => return Ok(false),
@@ -223,7 +224,7 @@ impl Held {
                 self.commit(store, Draft::default())?;
                 return Ok(false);
             }
-            Some(at) if at > now() => {
+            Some(at) if at > self.env.now() => {
                 self.window.wake(at);
                 return Ok(false);
             }
@@ -241,16 +242,16 @@ impl Held {
         let planned = plan(&batch, &before, &occupied, &self.window.barred);
         let list: Vec<Step> = planned.steps.iter().map(|one| one.step.clone()).collect();
         self.set_out(store)?;
-        let begun = now();
+        let begun = self.env.now();
         let carried = tree.carry_out(&list, &FromStore { store, unpackers: Mutex::default() });
-        tracing::debug!(steps = list.len(), waiting = self.window.on_their_way(), took = ?begun.elapsed(), "carried out");
+        tracing::debug!(steps = list.len(), waiting = self.window.on_their_way(), took = ?self.env.now().duration_since(begun), "carried out");
         warn_set_aside(&carried.set_aside);
         self.note(store, &batch, &planned, carried.outcomes)?;
         if !carried.left_parked.is_empty() {
             self.return_parked(store, &tree);
         }
         self.window.ready_since = None;
-        self.window.pace(now());
+        self.window.pace(self.env.now());
         Ok(true)
     }
 
@@ -345,7 +346,7 @@ impl Held {
                 Outcome::Failed(error) => Err(Refused::Failed(error)),
             };
             if look_again && let Some(folder) = folder_of(&one.step) {
-                self.dirty.again(folder, now());
+                self.dirty.again(folder, self.env.now());
             }
             let kept = ends.entry(one.node).or_insert_with(|| Ok(None));
             if kept.is_ok() {
@@ -353,7 +354,7 @@ impl Held {
             }
         }
         self.keep_holders(&planned.steps, &mut ends)?;
-        let read_at = wall_time();
+        let read_at = wall_time(&*self.env);
         let mut overlay = Overlay::new(&self.volume);
         let (mut sightings, mut deferred, mut failed) = (BTreeMap::new(), Vec::new(), None);
         for task in batch {
@@ -362,7 +363,7 @@ impl Held {
                     let shown = task.want.as_ref().map(|want| want.shown.clone());
                     let stat = stat.or(task.have.as_ref().map(|(_, stat)| *stat));
                     if let (Some(_), Some(stat)) = (&shown, stat) {
-                        sightings.insert(task.node, (stat, read_at));
+                        sightings.insert(task.node, (left_as(task, stat), read_at));
                     }
                     overlay.show(task.node, shown);
                 }
@@ -370,6 +371,9 @@ impl Held {
                     tracing::warn!(node = %task.node.short(), %error, "not brought up to date");
                     failed = Some(error.to_string());
                     self.window.rest(task.node, AFTER_FAILURE);
+                }
+                Some(Err(Refused::Unexpected)) if self.is_in_the_way_of(task)? => {
+                    self.window.defer(task.node, AFTER_SURPRISE);
                 }
                 Some(Err(Refused::Unexpected)) => self.window.rest(task.node, AFTER_SURPRISE),
                 None if planned.barred.contains(&task.node) => self.window.bar(task.node),
@@ -388,7 +392,7 @@ impl Held {
         for node in deferred {
             // What was done may have made room for it.
             if stands_still {
-                self.window.rest(node, AFTER_SURPRISE);
+                self.window.defer(node, AFTER_SURPRISE);
             } else {
                 self.window.cursor = Cursor::Start;
             }
@@ -398,6 +402,12 @@ impl Held {
 }
 
 impl Held {
+    /// Whether another node is recorded where this one is to stand.
+    fn is_in_the_way_of(&self, task: &Task) -> Result<bool, EngineError> {
+        let Some(Wanted { shown, .. }) = &task.want else { return Ok(false) };
+        Ok(self.volume.shown_at(shown.folder, &shown.name)?.is_some_and(|other| other != task.node))
+    }
+
     /// A directory is noted as gone only with all that was recorded in it: what it held would have no place, and
     /// nothing would ever look for it again.
     fn keep_holders(&mut self, planned: &[Planned], ends: &mut Ends) -> Result<(), EngineError> {
@@ -410,7 +420,7 @@ impl Held {
             let held = self.volume.shown_in(one.node)?;
             if held.iter().any(|(_, node)| !matches!(ends.get(node), Some(Ok(_)))) {
                 ends.insert(one.node, Err(Refused::Unexpected));
-                self.dirty.again(at.split_last().map(|(folder, _)| folder).unwrap_or_default(), now());
+                self.dirty.again(at.split_last().map(|(folder, _)| folder).unwrap_or_default(), self.env.now());
             }
         }
         Ok(())
@@ -430,6 +440,15 @@ pub(crate) fn warn_set_aside(set_aside: &[SetAside]) {
     for one in set_aside {
         let from = one.from.as_ref().map_or_else(String::new, ToString::to_string);
         tracing::warn!(from, kept = %one.kept.display(), "written to while it was replaced; the bytes were kept");
+    }
+}
+
+/// What is recorded of a node as it was left: a directory's mode that no step has set is somebody's change, which the
+/// next look must see.
+fn left_as(task: &Task, stat: Stat) -> Stat {
+    match (&task.have, &task.want) {
+        (Some((_, was)), Some(want)) if stat.kind == Kind::Dir && !want.reattr => Stat { mode: was.mode, ..stat },
+        _ => stat,
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::append::Draft;
-use super::{Captured, Control, Held, lie_in_each_other, wall_ms};
+use super::{Captured, Control, Held, lie_in_each_other};
 use crate::disk::{DiskError, Tree, canonical_dir, marker_above};
 use crate::engine::{Event, OnProgress};
 use crate::error::EngineError;
@@ -24,12 +25,12 @@ impl Control {
     ) -> Result<(VolumeId, Captured), EngineError> {
         let dir = self.trackable(dir, name)?;
         let mut nonce = [0; 16];
-        getrandom::fill(&mut nonce).map_err(|error| EngineError::Random(error.to_string()))?;
+        self.env.fill(&mut nonce)?;
         let (creator, creator_name) = (self.keys.peer(), self.name.clone());
         let genesis = Genesis { name: name.to_owned(), creator, creator_name, nonce, replicas };
         let id = genesis.volume();
         self.add_volume(id, name, Some(&dir), Holding::All, false)?;
-        self.append(id, Time::from_ms(wall_ms()), Body::Genesis(genesis))?;
+        self.append(id, Time::from_ms(self.env.wall_ms()), Body::Genesis(genesis))?;
         let captured = self.capture(id, false, progress)?;
         Ok((id, captured))
     }
@@ -129,7 +130,7 @@ impl Control {
             self.store.remove_volume(id)?;
             return Err(error.into());
         }
-        self.volumes.insert(id, Held::open(&self.store, id)?);
+        self.volumes.insert(id, Held::open(&self.store, id, Arc::clone(&self.env))?);
         self.attach(id);
         self.tell(&Event::Members(id));
         Ok(())
@@ -144,7 +145,7 @@ impl Control {
         uses: u32,
     ) -> Result<[u8; 16], EngineError> {
         let mut secret = [0; 16];
-        getrandom::fill(&mut secret).map_err(|error| EngineError::Random(error.to_string()))?;
+        self.env.fill(&mut secret)?;
         let invite = Invite { id: Invite::id_of(&secret), role, uses, expires_ms };
         let time = self.held(id)?.tick();
         self.append(id, time, Body::Invite(invite))?;
@@ -161,7 +162,7 @@ impl Control {
         holding: Holding,
     ) -> Result<(), EngineError> {
         let held = self.held(id)?;
-        let role = held.more.roster.admits(peer, &secret, wall_ms())?;
+        let role = held.more.roster.admits(peer, &secret, held.env.wall_ms())?;
         if held.more.roster.members.contains_key(&peer) {
             return Ok(());
         }

@@ -21,6 +21,7 @@ mod window;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
@@ -37,7 +38,8 @@ use append::Draft;
 pub(crate) use append::contents;
 
 use crate::disk::Hint;
-use crate::engine::{Event, Options};
+use crate::engine::Event;
+use crate::environment::Environment;
 use crate::error::EngineError;
 use crate::model::ids::{PeerId, VolumeId};
 use crate::model::keys::Keypair;
@@ -45,6 +47,23 @@ use crate::store::Store;
 
 /// A piece of work for the control thread.
 pub(crate) type Job = Box<dyn FnOnce(&mut Control) + Send>;
+
+/// What a control does besides what it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Nothing.
+    Asked,
+    /// It watches the trees, captures, and brings them up to date.
+    Live,
+    /// The same, but when somebody calls `step`, who also says where to look.
+    Driven,
+}
+
+impl Mode {
+    pub(crate) fn is_active(self) -> bool {
+        self != Self::Asked
+    }
+}
 
 /// Where the control thread gets its work from.
 pub(crate) struct Lanes {
@@ -60,6 +79,7 @@ pub(crate) type Subscriber = Box<dyn Fn(Event) + Send>;
 
 /// The control thread's state.
 pub(crate) struct Control {
+    pub(crate) env: Arc<dyn Environment>,
     pub(crate) store: Store,
     pub(crate) keys: Keypair,
     pub(crate) name: String,
@@ -70,7 +90,7 @@ pub(crate) struct Control {
     pub(crate) up: BTreeMap<PeerId, u64>,
     /// Whether what a crash left in a tree is being looked at.
     recovering: bool,
-    options: Options,
+    mode: Mode,
     lanes: Lanes,
     hints: Channel<(VolumeId, Hint)>,
     subscribers: Vec<Subscriber>,
@@ -86,14 +106,15 @@ impl Control {
         store: Store,
         keys: Keypair,
         (name, home): (String, PathBuf),
-        options: Options,
+        (mode, env): (Mode, Arc<dyn Environment>),
         lanes: Lanes,
     ) -> Result<Self, EngineError> {
         let (volumes, up, hints, subscribers) = (BTreeMap::new(), BTreeMap::new(), unbounded(), Vec::new());
         let recovering = false;
-        let mut control = Self { store, keys, name, home, volumes, up, recovering, options, lanes, hints, subscribers };
+        let mut control =
+            Self { env, store, keys, name, home, volumes, up, recovering, mode, lanes, hints, subscribers };
         for id in control.store.volumes() {
-            let held = Held::open(&control.store, id)?;
+            let held = Held::open(&control.store, id, Arc::clone(&control.env))?;
             if held.is_unborn() {
                 held.forget(&control.store)?;
                 continue;
@@ -113,19 +134,30 @@ impl Control {
         Ok(())
     }
 
-    /// Works until every handle is dropped.
-    pub(crate) fn run(&mut self) {
+    /// Before anything else: what a crash left.
+    pub(crate) fn begin(&mut self) {
         for id in self.volumes.keys().copied().collect::<Vec<_>>() {
             self.recover(id);
         }
+    }
+
+    /// Does what is due now. Gives when something will be due next.
+    pub(crate) fn step(&mut self) -> Option<Instant> {
+        self.take_hints();
+        self.duties();
+        self.next_due()
+    }
+
+    /// Works until every handle is dropped.
+    pub(crate) fn run(&mut self) {
+        self.begin();
         loop {
             match self.next_job() {
                 Ok(Some(job)) => job(self),
                 Ok(None) => {}
                 Err(Closed) => break,
             }
-            self.take_hints();
-            self.duties();
+            self.step();
         }
         self.tell(&Event::Closing);
     }
@@ -161,12 +193,12 @@ impl Control {
 
     /// Opens the tree of a volume and, in a daemon, watches it. What stands in the way halts the volume.
     pub(crate) fn attach(&mut self, id: VolumeId) {
-        let (store, hints, live) = (self.store.clone(), self.hints.0.clone(), self.options.live);
+        let (store, hints, mode) = (self.store.clone(), self.hints.0.clone(), self.mode);
         let Some(held) = self.volumes.get_mut(&id) else { return };
         if let Some(path) = held.path().filter(|path| lie_in_each_other(path, &self.home)) {
             return held.halt(EngineError::AroundHome { path, home: self.home.clone() }.to_string());
         }
-        held.attach(&store, live, move |hint| {
+        held.attach(&store, mode, move |hint| {
             // The loop may have ended; then nobody needs hints.
             let _ = hints.send((id, hint));
         });
@@ -179,7 +211,7 @@ impl Control {
             Err(TryRecvError::Empty) => {}
         }
         let due = self.next_due();
-        let timeout = due.map_or(IDLE, |due| due.saturating_duration_since(now()));
+        let timeout = due.map_or(IDLE, |due| due.saturating_duration_since(self.env.now()));
         if timeout.is_zero() {
             return Ok(self.lanes.work.try_recv().ok());
         }
@@ -202,27 +234,30 @@ impl Control {
         }
     }
 
-    fn take_hint(&mut self, id: VolumeId, hint: Hint) {
+    pub(crate) fn take_hint(&mut self, id: VolumeId, hint: Hint) {
         if let Some(held) = self.volumes.get_mut(&id) {
-            held.dirty.hint(hint, now());
+            held.dirty.hint(hint, self.env.now());
         }
     }
 
     fn next_due(&self) -> Option<Instant> {
-        self.volumes.values().filter_map(|held| held.next_due(self.options.live)).min()
+        if !self.mode.is_active() {
+            return None;
+        }
+        self.volumes.values().filter_map(Held::next_due).min()
     }
 
     /// What a live engine does by itself: captures what was hinted at, and brings trees up to date.
     fn duties(&mut self) {
-        if !self.options.live {
+        if !self.mode.is_active() {
             return;
         }
         let ids: Vec<VolumeId> = self.volumes.keys().copied().collect();
         for id in ids {
             self.return_to(id);
             let Some(held) = self.volumes.get_mut(&id) else { continue };
-            held.look_fully_in_time(now());
-            let (look_due, work_due) = held.due(now());
+            held.look_fully_in_time(held.env.now());
+            let (look_due, work_due) = held.due(held.env.now());
             let mut outcome = Ok(());
             if held.join_is_due() {
                 outcome = self.finish_join(id);
@@ -239,11 +274,10 @@ impl Control {
         }
     }
 
-    /// What one peer does not answer another is asked for: nothing else would make it look again.
+    /// What one peer does not answer another is asked for, and what nobody had is asked for again: nothing else
+    /// would make them look.
     fn nudge(&mut self, id: VolumeId) {
-        let Some(held) = self.volumes.get_mut(&id) else { return };
-        if held.nudge_due().is_some_and(|due| due <= now()) {
-            held.nudged = now();
+        if self.volumes.get_mut(&id).is_some_and(Held::is_to_nudge) {
             self.tell(&Event::Wanted(id));
         }
     }
@@ -253,8 +287,8 @@ impl Control {
         let Some(held) = self.volumes.get_mut(&id) else { return };
         if let Err(error) = outcome {
             tracing::warn!(volume = %id.short(), %error, "will try again");
-            held.rest_until = Some(now() + AFTER_FAILURE);
-            held.window.wake(now());
+            held.rest_until = Some(held.env.now() + AFTER_FAILURE);
+            held.window.wake(held.env.now());
             held.trouble(Duty::Look, Some(error.to_string()));
         } else if looked {
             held.trouble(Duty::Look, None);
@@ -267,8 +301,8 @@ impl Control {
     fn return_to(&mut self, id: VolumeId) {
         let Some(held) = self.volumes.get_mut(&id) else { return };
         let waits = held.state.halted.is_some() && !held.emptied && held.state.path.is_some();
-        if waits && held.rest_until.is_none_or(|until| until <= now()) {
-            held.rest_until = Some(now() + AFTER_FAILURE);
+        if waits && held.rest_until.is_none_or(|until| until <= held.env.now()) {
+            held.rest_until = Some(held.env.now() + AFTER_FAILURE);
             self.attach(id);
             self.recover(id);
         }
@@ -290,17 +324,6 @@ struct Closed;
 /// Whether one of two directories holds the other, or they are the same.
 pub(crate) fn lie_in_each_other(a: &Path, b: &Path) -> bool {
     a.starts_with(b) || b.starts_with(a)
-}
-
-/// The one place that reads the monotonic clock for the control thread.
-pub(crate) fn now() -> Instant {
-    Instant::now()
-}
-
-/// Wall-clock milliseconds since 1970.
-pub(crate) fn wall_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |elapsed| elapsed.as_millis() as u64)
 }
 
 #[cfg(test)]

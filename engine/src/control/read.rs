@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::look::Problem;
 use crate::disk::{DiskError, Kind, Stat, Tree};
+use crate::environment::Environment;
 use crate::error::EngineError;
 use crate::ingest::{Ingest, IngestError, WIDE_FROM_BYTES};
 use crate::limits::{BATCH_BYTES, BATCH_FILES, CHUNKS_INLINE_BYTES_MAX};
@@ -65,11 +66,13 @@ pub(super) fn read_batch(
     store: &Store,
     reads: &[Read],
     patience: &BTreeSet<RelPath>,
+    env: &dyn Environment,
 ) -> Result<Batch, EngineError> {
     let total: u64 = reads.iter().map(|read| read.stat.len).sum();
     let inline = total <= CHUNKS_INLINE_BYTES_MAX;
-    let read =
-        |ingest: &mut Ingest, read: &Read| read_one(tree, store, ingest, read, (inline, patience.contains(&read.path)));
+    let read = |ingest: &mut Ingest, read: &Read| {
+        read_one(tree, store, env, ingest, read, (inline, patience.contains(&read.path)))
+    };
     let (small, large): (Vec<&Read>, Vec<&Read>) = reads.iter().partition(|read| read.stat.len < WIDE_FROM_BYTES);
     let mut parts: Vec<Batch> =
         small.par_iter().map_init(Ingest::new, |ingest, one| read(ingest, one)).collect::<Result<_, _>>()?;
@@ -89,13 +92,14 @@ pub(super) fn read_batch(
 fn read_one(
     tree: &Tree,
     store: &Store,
+    env: &dyn Environment,
     ingest: &mut Ingest,
     read: &Read,
     (inline, as_it_is): (bool, bool),
 ) -> Result<Batch, EngineError> {
     let mut batch = Batch::default();
     let mut chunks = Vec::new();
-    match take(tree, store, (ingest, &mut chunks), read, as_it_is) {
+    match take(tree, store, env, (ingest, &mut chunks), read, as_it_is) {
         Ok(Some(taken)) => batch.taken.push(taken),
         Ok(None) => batch.untaken.push(Untaken::Again(read.path.clone())),
         Err(EngineError::Disk(DiskError::Absent { .. } | DiskError::Unstable { .. })) => {
@@ -119,11 +123,12 @@ fn read_one(
 fn take(
     tree: &Tree,
     store: &Store,
+    env: &dyn Environment,
     (ingest, chunks): (&mut Ingest, &mut Vec<(ChunkId, Vec<u8>)>),
     read: &Read,
     as_it_is: bool,
 ) -> Result<Option<Taken>, EngineError> {
-    let read_at = wall_time();
+    let read_at = wall_time(env);
     let content = match read.stat.kind {
         Kind::Dir => Content::Dir,
         Kind::Symlink => Content::Symlink { target: tree.read_link(&read.path)? },
@@ -168,8 +173,8 @@ fn take(
 /// Chunks of one file are handed to the store in pieces of this size.
 const PUT_BYTES: usize = 1 << 20;
 
-pub(super) fn wall_time() -> Mtime {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+pub(super) fn wall_time(env: &dyn Environment) -> Mtime {
+    let since = env.wall();
     Mtime { secs: since.as_secs().cast_signed(), nanos: since.subsec_nanos() }
 }
 

@@ -1,7 +1,7 @@
 //! Taking in entries of other peers: verified, in causal order, many in one commit.
 
 use super::append::{Draft, contents};
-use super::{Control, Held, wall_ms};
+use super::{Control, Held};
 use crate::engine::Event;
 use crate::error::EngineError;
 use crate::limits::{CLOCK_AHEAD_MS_MAX, LOGS_MAX};
@@ -124,7 +124,7 @@ impl Held {
         if signed.entry.prev != head {
             return Err(EngineError::Equivocation { seq: seq - 1 });
         }
-        let ahead = signed.entry.time.ms().saturating_sub(wall_ms());
+        let ahead = signed.entry.time.ms().saturating_sub(self.env.wall_ms());
         if ahead > CLOCK_AHEAD_MS_MAX {
             return Err(EngineError::Clock { ahead_s: ahead / 1000 });
         }

@@ -1,7 +1,7 @@
 //! Settling forks: one entry closes one fork.
 
+use super::Control;
 use super::append::Draft;
-use super::{Control, wall_ms};
 use crate::engine::Event;
 use crate::error::EngineError;
 use crate::model::ids::{PatchId, VolumeId};
@@ -18,7 +18,7 @@ impl Control {
         self.capture(id, false, None)?;
         let (me, store) = (self.keys.peer(), self.store.clone());
         let held = self.held(id)?;
-        let time = held.state.time.next(wall_ms());
+        let time = held.tick();
         let volume = held.volume.clone();
         let authors = query::authors(&volume, &held.more.roster, me, fork)?;
         let (patches, changes) = resolve(id, &volume, time, fork, (choice, &authors))?;

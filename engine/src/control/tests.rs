@@ -6,7 +6,6 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
 use crate::control::append::Draft;
-use crate::control::now;
 use crate::disk::Hint;
 use crate::engine::{Engine, Lane, Options};
 use crate::error::EngineError;
@@ -59,7 +58,8 @@ impl Rig {
         let (id, folders): (_, Vec<RelPath>) = (self.id, folders.iter().map(|text| path(text)).collect());
         self.engine.ask(Lane::Work, move |control| {
             for folder in folders {
-                control.held(id)?.dirty.hint(Hint::Dirty(folder), now());
+                let now = control.env.now();
+                control.held(id)?.dirty.hint(Hint::Dirty(folder), now);
             }
             control.capture_hinted(id)
         })

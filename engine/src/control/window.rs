@@ -2,10 +2,11 @@
 //! Bookkeeping only; what is done for them is in `materialise`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::held::Cursor;
-use super::now;
+use crate::environment::Environment;
 use crate::limits::{DEPTH_MAX, STEP_BATCH_NODES, WINDOW_NODES};
 use crate::model::ids::NodeId;
 use crate::model::patch::Root;
@@ -14,6 +15,7 @@ use crate::plan::materialise::Task;
 /// The nodes being worked on.
 #[derive(Debug)]
 pub(crate) struct Window {
+    env: Arc<dyn Environment>,
     pub(super) tasks: BTreeMap<NodeId, Task>,
     /// Tasks whose bytes are not all here, by content; and each with what it waits for.
     waiting: BTreeMap<Root, BTreeSet<NodeId>>,
@@ -27,6 +29,9 @@ pub(crate) struct Window {
     pub(super) due: Option<Instant>,
     /// Nodes that the disk refused: not tried again before then.
     pub(super) resting: BTreeMap<NodeId, Instant>,
+    /// Those of them that others stand in the way of. They are tried with the next that has rested, for that may be
+    /// one of the others: by turns none of them would ever come to its place.
+    deferred: BTreeSet<NodeId>,
     /// How often in a row it refused them.
     refusals: BTreeMap<NodeId, u32>,
     /// Nodes whose bytes nobody has who is connected, by content. They make room for others until a peer comes, or
@@ -34,14 +39,21 @@ pub(crate) struct Window {
     unavailable: BTreeMap<Root, BTreeSet<NodeId>>,
     unavailable_nodes: BTreeSet<NodeId>,
     ask_again: Option<Instant>,
+    /// How often in a row that was in vain.
+    asked: u32,
     /// Nodes that cannot be shown before a directory comes to stand elsewhere; nothing is due for them.
     pub(super) barred: BTreeSet<NodeId>,
     /// Whether some rest until the disk has been looked at once more.
     pub(super) doubt: bool,
 }
 
-impl Default for Window {
-    fn default() -> Self {
+/// How long until peers that lacked some bytes are asked for them again, after so many times in vain.
+pub(super) fn ask_again_after(asked: u32) -> Duration {
+    ASK_AGAIN_FIRST.saturating_mul(1 << asked.min(20)).min(ASK_AGAIN_MAX)
+}
+
+impl Window {
+    pub(crate) fn new(env: Arc<dyn Environment>) -> Self {
         Self {
             tasks: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -49,14 +61,17 @@ impl Default for Window {
             ready: BTreeSet::new(),
             ready_since: None,
             cursor: Cursor::Start,
-            due: Some(now()),
+            due: Some(env.now()),
             resting: BTreeMap::new(),
+            deferred: BTreeSet::new(),
             refusals: BTreeMap::new(),
             unavailable: BTreeMap::new(),
             unavailable_nodes: BTreeSet::new(),
             ask_again: None,
+            asked: 0,
             barred: BTreeSet::new(),
             doubt: false,
+            env,
         }
     }
 }
@@ -67,8 +82,11 @@ const GATHER: Duration = Duration::from_millis(300);
 const GATHER_FROM: usize = 64;
 /// The longest that a node rests; what it takes to be worth another try tells sooner, as a rule.
 const REST_MAX: Duration = Duration::from_secs(15);
-/// How long until peers that lacked some bytes are asked for them again.
-const ASK_AGAIN_AFTER: Duration = Duration::from_mins(5);
+/// How long until peers that lacked some bytes are asked for them again. One of them may be about to get them: it
+/// hears of a file before it has it, and so do we.
+const ASK_AGAIN_FIRST: Duration = Duration::from_secs(1);
+/// The longest that this becomes, twice as long each time.
+const ASK_AGAIN_MAX: Duration = Duration::from_mins(5);
 /// Nodes without bytes that are remembered; with more than these the window may fill up with them.
 const UNAVAILABLE_MAX: usize = 1 << 16;
 
@@ -104,6 +122,7 @@ impl Window {
         if !stale.is_empty() {
             for node in stale {
                 self.resting.remove(node);
+                self.deferred.remove(node);
             }
             self.begin_anew();
         }
@@ -150,7 +169,7 @@ impl Window {
                 self.ready.insert(node);
             }
         }
-        self.pace(now());
+        self.pace(self.env.now());
         if let Some(nodes) = self.unavailable.remove(&root) {
             self.unavailable_nodes.retain(|node| !nodes.contains(node));
             self.begin_anew();
@@ -172,14 +191,14 @@ impl Window {
             }
         }
         self.unavailable.insert(root, nodes);
-        let at = *self.ask_again.get_or_insert_with(|| now() + ASK_AGAIN_AFTER);
+        let at = *self.ask_again.get_or_insert_with(|| self.env.now() + ask_again_after(self.asked));
         self.wake(at);
         true
     }
 
     /// Somebody may have what nobody had.
     pub(crate) fn ask_again(&mut self) {
-        self.ask_again = None;
+        (self.ask_again, self.asked) = (None, 0);
         if !self.unavailable.is_empty() {
             self.unavailable.clear();
             self.unavailable_nodes.clear();
@@ -190,7 +209,7 @@ impl Window {
     /// Goes through all stale nodes once more.
     fn begin_anew(&mut self) {
         self.cursor = Cursor::Start;
-        self.wake(now());
+        self.wake(self.env.now());
     }
 
     /// Whether much is on its way.
@@ -228,10 +247,16 @@ impl Window {
     /// time that this comes again.
     pub(super) fn rest(&mut self, node: NodeId, first: Duration) {
         let refusals = self.refusals.entry(node).or_default();
-        let until = now() + first.saturating_mul(1 << (*refusals).min(20)).min(REST_MAX);
+        let until = self.env.now() + first.saturating_mul(1 << (*refusals).min(20)).min(REST_MAX);
         *refusals += 1;
         self.resting.insert(node, until);
         self.wake(until);
+    }
+
+    /// Another node stands in the way of this one, and may rest: so does this one.
+    pub(super) fn defer(&mut self, node: NodeId, first: Duration) {
+        self.rest(node, first);
+        self.deferred.insert(node);
     }
 
     /// Nodes that have rested are stale like any other, and so are those that somebody may have got bytes for.
@@ -239,10 +264,14 @@ impl Window {
         let before = self.resting.len();
         self.resting.retain(|_, until| *until > now);
         if self.resting.len() < before {
+            let deferred = std::mem::take(&mut self.deferred);
+            self.resting.retain(|node, _| !deferred.contains(node));
             self.cursor = Cursor::Start;
         }
         if self.ask_again.is_some_and(|at| at <= now) {
+            let asked = self.asked + 1;
             self.ask_again();
+            self.asked = asked;
         }
     }
 
@@ -253,6 +282,7 @@ impl Window {
 
     fn forget(&mut self, node: NodeId) {
         self.resting.remove(&node);
+        self.deferred.remove(&node);
         self.refusals.remove(&node);
         self.ready.remove(&node);
         self.tasks.remove(&node);

@@ -32,7 +32,7 @@ fn what_is_referred_to_again_before_the_deletes_stays() {
         let past = noise(900_000, 1);
         let (engine, id) = with_past(dir.path(), home.path(), &past);
         let Plan { released, garbage, mut needs, .. } =
-            plan(engine.store(), &NOTHING_OLD, wall_ms(), &mut |_| {}).unwrap();
+            plan(engine.store(), &NOTHING_OLD, engine.now_ms(), &mut |_| {}).unwrap();
         assert_eq!((released[&id].len(), garbage.len() > 5), (1, true));
         let again = || {
             fs::write(dir.path().join("again"), &past).unwrap();

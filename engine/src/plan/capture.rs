@@ -83,9 +83,7 @@ pub fn arrange(mut seen: Vec<Seen>) -> Arranged {
                 Some(record) => {
                     arranged.moved.insert(record.node);
                     // A rename changes the ctime, so the signature proves nothing about bytes and attributes.
-                    if found.stat.kind != Kind::Dir {
-                        arranged.read.push(Read { path: path.clone(), stat: found.stat, node: Some(record.node) });
-                    }
+                    arranged.read.push(Read { path: path.clone(), stat: found.stat, node: Some(record.node) });
                     moves.push((record.node, path, found.stat));
                 }
                 None if found.stat.kind == Kind::Dir => {

@@ -235,7 +235,7 @@ fn arrive(tasks: &[&Task], parked: &BTreeSet<NodeId>, layout: &mut Layout<'_>, p
     let mut done = BTreeSet::new();
     for task in tasks {
         let mut chain = vec![*task];
-        while let Some(above) = chain.last().and_then(|t| target(t)).and_then(|(folder, _)| by_node.get(&folder)) {
+        while let Some(above) = chain.last().and_then(|task| task_above(task, &by_node, layout)) {
             if done.contains(&above.node) || chain.len() > DEPTH_MAX {
                 break;
             }
@@ -247,6 +247,19 @@ fn arrive(tasks: &[&Task], parked: &BTreeSet<NodeId>, layout: &mut Layout<'_>, p
             }
         }
     }
+}
+
+/// The task of the nearest directory above a task's place that has one: until that has arrived there may be no path
+/// to the place.
+fn task_above<'t>(task: &Task, by_node: &BTreeMap<NodeId, &'t Task>, layout: &Layout<'_>) -> Option<&'t Task> {
+    let mut folder = target(task)?.0;
+    for _ in 0..=DISK_DEPTH_MAX {
+        if let Some(above) = by_node.get(&folder) {
+            return Some(above);
+        }
+        folder = layout.place(folder)?.0;
+    }
+    None
 }
 
 fn arrive_one(task: &Task, parked: &BTreeSet<NodeId>, layout: &mut Layout<'_>, plan: &mut Vec<Planned>) {

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 pub use commit::Batch;
 pub use error::StoreError;
+pub use memory::{Access, Fate, Medium};
 pub use rows::{BodyKind, EntryHead, Record, VolumeState};
 pub use schema::FORMAT_VERSION;
 pub use volume::Volume;
@@ -85,9 +86,9 @@ impl Store {
         self.backend().position()
     }
 
-    /// A new store in memory, which nothing outlives.
-    pub fn memory() -> Self {
-        Self::over(Box::new(memory::Memory::default())).expect("an empty memory has no format and no volumes to read")
+    /// Opens the store on a medium in memory, or makes one there.
+    pub fn on(medium: &Medium) -> Result<Self, StoreError> {
+        Self::over(Box::new(medium.clone()))
     }
 
     fn over(backend: Box<dyn Backend>) -> Result<Self, StoreError> {

@@ -135,22 +135,29 @@ proptest! {
 
     #[test]
     fn any_tree_becomes_any_other(before in wishes(), after in wishes()) {
-        let (before, after) = (forest(&before), forest(&after));
-        let tree = before.keys().map(|node| (path(&before, *node), *node)).collect();
-        let mut sim = Sim { tree, parked: BTreeMap::new() };
-        let place = |node| before.get(&node).cloned();
-        let holder = |folder, name: &Name| {
-            before.iter().find(|(_, place)| **place == (folder, name.clone())).map(|(node, _)| *node)
-        };
-        let planned = plan(&tasks(&before, &after), &place, &holder, &BTreeSet::new());
-        prop_assert_eq!(planned.barred, BTreeSet::new());
-        for planned in planned.steps {
-            sim.carry_out(&planned);
-        }
-        let wanted: BTreeMap<RelPath, NodeId> = after.keys().map(|node| (path(&after, *node), *node)).collect();
-        prop_assert_eq!(sim.tree, wanted);
-        prop_assert!(sim.parked.is_empty());
+        becomes(&forest(&before), &forest(&after));
     }
+}
+
+/// One plan makes one tree of the other.
+fn becomes(before: &Forest, after: &Forest) {
+    let tree = before.keys().map(|node| (path(before, *node), *node)).collect();
+    let mut sim = Sim { tree, parked: BTreeMap::new() };
+    let planned = planned(before, after, &BTreeSet::new());
+    assert_eq!(planned.barred, BTreeSet::new());
+    for planned in planned.steps {
+        sim.carry_out(&planned);
+    }
+    let wanted: BTreeMap<RelPath, NodeId> = after.keys().map(|node| (path(after, *node), *node)).collect();
+    assert_eq!(sim.tree, wanted);
+    assert!(sim.parked.is_empty());
+}
+
+/// What comes into a directory that stays where it is, in one that is parked meanwhile.
+#[test]
+fn something_arrives_below_what_was_parked() {
+    let before = forest(&[(4, 0, b'a'), (10, 4, b'a')]);
+    becomes(&before, &forest(&[(8, 0, b'a'), (4, 8, b'a'), (10, 4, b'a'), (1, 10, b'a')]));
 }
 
 /// A directory of a chain; the first one has the number 1.

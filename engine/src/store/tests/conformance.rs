@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use proptest::prelude::*;
 
 use super::super::backend::{Backend, Change, Changes, Direction, Durability};
-use super::super::memory::Memory;
+use super::super::memory::Medium;
 use super::super::rocks::Rocks;
 use super::super::schema::{Span, Table};
 
@@ -79,7 +79,7 @@ proptest! {
         asked in prop::collection::vec((tables(), keys()), 1..40),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let memory = Memory::default();
+        let memory = Medium::new();
         let mut rocks = Rocks::open(dir.path()).unwrap();
         for step in steps {
             match step {
@@ -129,7 +129,7 @@ proptest! {
 #[test]
 fn later_changes_of_a_batch_win() {
     let dir = tempfile::tempdir().unwrap();
-    let backends: [Box<dyn Backend>; 2] = [Box::new(Memory::default()), Box::new(Rocks::open(dir.path()).unwrap())];
+    let backends: [Box<dyn Backend>; 2] = [Box::new(Medium::new()), Box::new(Rocks::open(dir.path()).unwrap())];
     for backend in backends {
         let put = |value: &[u8]| Change::Put(Table::Disk, vec![5; 40], value.to_vec());
         let changes = vec![put(b"a"), Change::Delete(Table::Disk, vec![5; 40]), put(b"b")];
@@ -145,7 +145,7 @@ fn later_changes_of_a_batch_win() {
 #[test]
 fn a_scan_shows_the_rows_as_they_were() {
     let dir = tempfile::tempdir().unwrap();
-    let backends: [Box<dyn Backend>; 2] = [Box::new(Memory::default()), Box::new(Rocks::open(dir.path()).unwrap())];
+    let backends: [Box<dyn Backend>; 2] = [Box::new(Medium::new()), Box::new(Rocks::open(dir.path()).unwrap())];
     for backend in backends {
         for n in 0..3 {
             let put = Change::Put(Table::Stale, vec![n], vec![]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::backend::{Backend, Changes, Direction, Durability, Visit};
-use super::super::memory::Memory;
+use super::super::memory::Medium;
 use super::super::rocks::Rocks;
 use super::super::schema::{FORMAT_KEY, Span, Table};
 use super::super::{Batch, FORMAT_VERSION, Store, StoreError};
@@ -223,7 +223,7 @@ fn a_making_that_was_cut_short_is_made_good() {
 
 #[test]
 fn rows_without_a_version_are_damage() {
-    let memory = Memory::default();
+    let memory = Medium::new();
     let mut changes = Changes::default();
     changes.put(Table::Chunks, vec![1; 32], vec![]);
     memory.write(changes, Durability::Synced).unwrap();
@@ -323,7 +323,7 @@ fn after_a_failed_write_there_are_no_more() {
 #[test]
 fn chunks_are_durable_before_the_rows_that_name_them() {
     let faults = Arc::new(Faults::default());
-    let store = Store::over(Box::new(Failing { inner: Memory::default(), faults: Arc::clone(&faults) })).unwrap();
+    let store = Store::over(Box::new(Failing { inner: Medium::new(), faults: Arc::clone(&faults) })).unwrap();
     let volume = store.create_volume(VOLUME, &state()).unwrap();
     let entry = Author::new(1).next(&volume, 1, vec![patch(1)]);
     store.put_chunks(vec![chunk(1, 10)]).unwrap();

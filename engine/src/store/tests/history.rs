@@ -6,7 +6,7 @@ use std::thread;
 
 use proptest::prelude::*;
 
-use super::super::{Batch, BodyKind, Store, StoreError, Volume};
+use super::super::{Batch, BodyKind, Medium, Store, StoreError, Volume};
 use super::{Author, VOLUME, batch_of, both, frontier, id, known, name, node, patch, state};
 use crate::limits::ENTRY_BYTES_MAX;
 use crate::model::entry::{Body, SignedEntry};
@@ -82,7 +82,7 @@ proptest! {
 
 #[test]
 fn long_logs_are_read_ahead_in_parts() {
-    let store = Store::memory();
+    let store = Store::on(&Medium::new()).unwrap();
     let volume = store.create_volume(VOLUME, &state()).unwrap();
     let author = Author::new(1);
     for n in 0..5_u64 {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::{Batch, Record, Store, Volume, VolumeState};
+use super::{Batch, Medium, Record, Store, Volume, VolumeState};
 use crate::disk::{Inode, Kind, Stat};
 use crate::model::entry::{Body, Entry, Holding, Role, SignedEntry};
 use crate::model::facts::{Known, Shown};
@@ -28,7 +28,7 @@ const VOLUME: VolumeId = VolumeId([7; 32]);
 /// Both stores, and what keeps the second one's directory.
 fn both() -> ([Store; 2], TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    ([Store::memory(), Store::open(dir.path()).unwrap()], dir)
+    ([Store::on(&Medium::new()).unwrap(), Store::open(dir.path()).unwrap()], dir)
 }
 
 fn state() -> VolumeState {
