@@ -10,6 +10,7 @@ use crate::model::name::NameError;
 use crate::model::overlay::ApplyError;
 use crate::model::roster::{NotAdmitted, NotAllowed};
 use crate::plan::change::PenError;
+use crate::plan::losses::Loss;
 use crate::plan::resolve::ResolveError;
 use crate::store::StoreError;
 
@@ -87,6 +88,14 @@ pub enum EngineError {
         /// Which volume.
         name: String,
     },
+    /// So much went at once that only a person can say that this was meant.
+    #[error("volume {name} is halted: {} of {} files are gone at once", loss.files, loss.of)]
+    Lost {
+        /// Which volume.
+        name: String,
+        /// How much.
+        loss: Loss,
+    },
     /// The volume has no tree here.
     #[error("volume {0} has no tree on this peer")]
     NoTree(VolumeId),
@@ -130,6 +139,12 @@ pub enum EngineError {
     #[error("two different entries {seq} of one log")]
     Equivocation {
         /// Their number.
+        seq: u64,
+    },
+    /// An entry dated before what it depends on, or before the one that it follows: no honest clock does that.
+    #[error("entry {seq} of a log is dated before what it depends on")]
+    Backdated {
+        /// Its number.
         seq: u64,
     },
     /// An entry from the far future: somebody's clock is wrong.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::control::verify::{lacking_contents, verify_chunks};
-use crate::control::{Answer, Captured, Subscriber, Verified, wall_ms};
+use crate::control::{Answer, Captured, Gone, NoRoom, Subscriber, Verified, wall_ms};
 use crate::engine::{Engine, Lane, OnProgress};
 use crate::error::EngineError;
 use crate::limits::RECEIVE_PATCHES;
@@ -15,6 +15,7 @@ use crate::model::ids::{ChunkId, PatchId, PeerId, VolumeId};
 use crate::model::patch::Root;
 use crate::model::roster::Roster;
 use crate::model::view::Fork;
+use crate::plan::losses::Loss;
 use crate::plan::resolve::Choice;
 use crate::store::VolumeState;
 
@@ -35,10 +36,14 @@ pub struct VolumeReport {
     pub busy: bool,
     /// Whether it is halted because everything in its root is gone.
     pub emptied: bool,
+    /// What it is halted for, where much of the tree is gone.
+    pub lost: Option<Loss>,
     /// Things in the tree that are not carried, as of the last looks at it.
     pub skipped: u64,
     /// What stands in the way of work that nobody waits for.
     pub last_error: Option<String>,
+    /// A file that waits for room on the tree's disk, if any does.
+    pub no_room: Option<NoRoom>,
     /// What other members said they have.
     pub remote: BTreeMap<PeerId, Frontier>,
 }
@@ -87,13 +92,19 @@ impl Engine {
 
     /// Captures everything that is on disk now.
     pub fn capture(&self, id: VolumeId, progress: Option<OnProgress>) -> Result<Captured, EngineError> {
-        self.ask(Lane::Work, move |control| control.capture(id, false, progress.as_ref()))
+        self.ask(Lane::Work, move |control| control.capture(id, Gone::Asked, progress.as_ref()))
     }
 
-    /// The same where a person vouches for what the disk shows: that everything in the root is gone was meant, or
-    /// a directory without its marker is the right one. Not both at once.
+    /// The same where a person vouches for what the disk shows: that so much or everything is gone was meant, or a
+    /// directory without its marker is the right one. Not both at once.
     pub fn capture_vouched(&self, id: VolumeId, progress: Option<OnProgress>) -> Result<Captured, EngineError> {
-        self.ask(Lane::Work, move |control| control.capture(id, true, progress.as_ref()))
+        self.ask(Lane::Work, move |control| control.capture(id, Gone::Meant, progress.as_ref()))
+    }
+
+    /// The same where what is gone was not meant to go: it is brought back from the history, as far as the bytes
+    /// are here.
+    pub fn bring_back(&self, id: VolumeId, progress: Option<OnProgress>) -> Result<Captured, EngineError> {
+        self.ask(Lane::Work, move |control| control.capture(id, Gone::BringBack, progress.as_ref()))
     }
 
     /// Notices volumes whose directory is gone: they are halted from now on.

@@ -106,6 +106,7 @@ impl Local for EngineLocal {
             EngineError::Entry(_)
             | EngineError::NotAllowed(_)
             | EngineError::Apply(_)
+            | EngineError::Backdated { .. }
             | EngineError::Equivocation { .. } => ReceiveError::Hostile(error.to_string()),
             other => ReceiveError::Local(failed(other)),
         })

@@ -118,7 +118,8 @@ impl World {
     fn entry(&self, seq: u64, prev: EntryHash, body: Body) -> Entry {
         let log = LogId { origin: self.mallory.peer(), epoch: Epoch(1) };
         let deps = self.anna.engine.volume(self.volume).expect("a volume").frontier().0.into_iter().collect();
-        let time = Time::from_ms(self.anna.engine.now_ms());
+        // Later than all that anna has.
+        let time = Time::from_ms(self.anna.engine.now_ms() + 60_000);
         Entry { volume: self.volume, log, seq, prev, deps, time, body }
     }
 
@@ -214,7 +215,10 @@ async fn forged_entries_end_the_session_and_are_not_kept() {
     let broken = world.entry(2, EntryHash([3; 32]), Body::Patches(vec![good.clone()])).sign(&world.mallory);
     let mut deps = world.entry(1, EntryHash::NONE, Body::Patches(vec![good.clone()]));
     deps.deps = vec![(deps.log, 1)];
+    let mut early = world.entry(1, EntryHash::NONE, Body::Patches(vec![good.clone()]));
+    early.time = Time::from_ms(world.anna.engine.now_ms() - 24 * 3600 * 1000);
     let hostile: Vec<(&str, Vec<SignedEntry>)> = vec![
+        ("an entry dated before what it depends on", vec![early.sign(&world.mallory)]),
         ("a forged signature", vec![signature]),
         ("a birth that does not hash to its node", vec![world.patches(vec![elsewhere])]),
         ("a patch of the root", vec![world.patches(vec![of_root])]),

@@ -65,7 +65,8 @@ fn a_full_disk_of_the_tree_is_told_and_gone_on_from() {
     fs::write(world.path().join("large"), noise(12_000_000, 7)).unwrap();
     fs::rename(world.path().join("large"), anna.at("large")).unwrap();
     anna.write("small", "there is room for this");
-    eventually("it is told", || problem(&ben).contains("No space left"));
+    eventually("it is told", || problem(&ben).contains("large needs 12.0 MB"));
+    assert!(problem(&ben).contains("are free on"), "{}", problem(&ben));
     eventually("what fits is there", || ben.read("small").is_some());
     assert!(!ben.at("large").exists(), "nothing by halves");
     ben.write("from ben", "x");

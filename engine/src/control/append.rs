@@ -43,6 +43,12 @@ impl Held {
         self.state.time.next(wall_ms())
     }
 
+    /// What this peer appends from now on goes to a new log.
+    pub(super) fn begin_new_log(&mut self, store: &Store) -> Result<(), EngineError> {
+        let Some(log) = self.state.log.take() else { return Ok(()) };
+        self.commit(store, Draft::default()).inspect_err(|_| self.state.log = Some(log))
+    }
+
     /// This peer's next entries: one for each body, and before them as many as it takes to name what they depend
     /// on. Each is checked as others will check it.
     fn next_entries(&mut self, keys: &Keypair, time: Time, bodies: Vec<Body>) -> Result<Vec<SignedEntry>, EngineError> {
@@ -80,15 +86,16 @@ impl Held {
         let mut state = self.state.clone();
         batch.records = self.records(&changes, &sightings, &mut state)?;
         let makes_way = !self.window.barred.is_empty() && self.moves_folder(&batch.records)?;
-        for root in std::mem::take(&mut self.completed) {
-            missing.entry(root).or_insert(None);
+        for root in &self.completed {
+            missing.entry(*root).or_insert(None);
         }
+        let mut more = self.more.clone();
         for entry in &entries {
             state.time = state.time.max(entry.entry.time);
-            self.more.roster.apply(&entry.entry);
+            more.roster.apply(&entry.entry);
         }
         state.patches += changes.patches.len() as u64;
-        state.roster = codec::encode(&self.more);
+        state.roster = codec::encode(&more);
         let stale: Vec<NodeId> = batch.stale.iter().filter(|(_, stale)| **stale).map(|(node, _)| *node).collect();
         (batch.nodes, batch.patches, batch.retimed) = (changes.nodes, changes.patches, changes.retimed);
         (batch.placed, batch.reverted) = (changes.placed, changes.reverted);
@@ -98,7 +105,9 @@ impl Held {
         let (entries, nodes) = (batch.entries.len(), touched.len());
         store.commit(batch)?;
         tracing::debug!(entries, nodes, took = ?begun.elapsed(), "committed");
-        self.state = self.volume.state();
+        // Not before: what failed has changed nothing.
+        self.completed.clear();
+        (self.more, self.state) = (more, self.volume.state());
         self.window.touched(&touched, &stale);
         if makes_way {
             self.window.unbar();

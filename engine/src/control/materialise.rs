@@ -234,7 +234,11 @@ impl Held {
             self.halt(error.to_string());
             return Err(error.into());
         }
-        let batch = self.next_batch()?;
+        let batch = self.next_batch(store)?;
+        if batch.is_empty() {
+            self.window.pace(now());
+            return Ok(false);
+        }
         let volume = &self.volume;
         let before = |node| volume.shown(node).ok().flatten().map(|shown| (shown.folder, shown.name));
         let occupied = |folder, name: &_| volume.shown_at(folder, name).ok().flatten();
@@ -263,10 +267,15 @@ impl Held {
     }
 
     /// Takes ready tasks whose folder stands or comes along, up to the bounds of a batch.
-    fn next_batch(&mut self) -> Result<Vec<Task>, EngineError> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+    fn next_batch(&mut self, store: &Store) -> Result<Vec<Task>, EngineError> {
+        let (mut batch, mut bytes, mut too_large) = (Vec::new(), 0, Vec::new());
+        let room = self.room();
         for node in &self.window.ready {
             let Some(task) = self.window.tasks.get(node) else { continue };
+            if let Some(why) = room.as_ref().and_then(|(on, free)| self.no_room(store, task, on, *free)) {
+                too_large.push((*node, why));
+                continue;
+            }
             if let Some(Wanted { content: Content::File { len, .. }, rewrite: true, .. }) = &task.want {
                 bytes += len;
             }
@@ -275,11 +284,16 @@ impl Held {
                 break;
             }
         }
+        for (node, why) in too_large {
+            tracing::warn!(node = %node.short(), needs = why.needs, free = why.free, "not begun: no room for it");
+            self.window.wait_for_room(node, why, AFTER_FAILURE);
+        }
         self.bring_folders(&mut batch);
         self.hold_back(&mut batch)?;
         for task in &batch {
             self.window.ready.remove(&task.node);
             self.window.tasks.remove(&task.node);
+            self.window.no_room.remove(&task.node);
         }
         Ok(batch)
     }

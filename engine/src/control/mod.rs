@@ -8,12 +8,14 @@ mod capture;
 mod fetch;
 mod held;
 mod look;
+mod loss;
 mod materialise;
 mod members;
 mod read;
 mod receive;
 mod recover;
 mod resolve;
+mod room;
 pub(crate) mod verify;
 mod window;
 
@@ -28,9 +30,9 @@ pub(crate) use fetch::Answer;
 use held::Duty;
 pub(crate) use held::{EMPTIED, Held};
 pub use look::Problem;
+pub(crate) use loss::Gone;
+pub use room::NoRoom;
 pub use verify::Verified;
-
-use append::Draft;
 
 use crate::disk::Hint;
 use crate::engine::{Event, Options};
@@ -102,11 +104,7 @@ impl Control {
 
     /// What this peer appends from now on goes to new logs: the ends of the old ones may be lost here.
     pub(crate) fn begin_new_logs(&mut self) -> Result<(), EngineError> {
-        for held in self.volumes.values_mut().filter(|held| held.state.log.is_some()) {
-            held.state.log = None;
-            held.commit(&self.store, Draft::default())?;
-        }
-        Ok(())
+        self.volumes.values_mut().try_for_each(|held| held.begin_new_log(&self.store))
     }
 
     /// Works until every handle is dropped.
@@ -262,7 +260,7 @@ impl Control {
     /// A volume that stands still because its disk was gone goes on when the disk is back.
     fn return_to(&mut self, id: VolumeId) {
         let Some(held) = self.volumes.get_mut(&id) else { return };
-        let waits = held.state.halted.is_some() && !held.emptied && held.state.path.is_some();
+        let waits = held.state.halted.is_some() && held.halted_by_loss().is_none() && held.state.path.is_some();
         if waits && held.rest_until.is_none_or(|until| until <= now()) {
             held.rest_until = Some(now() + AFTER_FAILURE);
             self.attach(id);

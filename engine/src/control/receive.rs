@@ -9,7 +9,8 @@ use crate::model::entry::{Body, SignedEntry};
 use crate::model::frontier::Frontier;
 use crate::model::ids::{EntryHash, LogId, PeerId, VolumeId};
 use crate::model::overlay::Overlay;
-use crate::store::Store;
+use crate::model::time::Time;
+use crate::store::{Store, StoreError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ struct Intake {
     heads: BTreeMap<LogId, EntryHash>,
     roster: crate::model::roster::Roster,
     fresh: Vec<SignedEntry>,
+    /// When those are dated.
+    times: BTreeMap<(LogId, u64), Time>,
 }
 
 /// What came of one message.
@@ -32,9 +35,9 @@ struct Received {
 impl Control {
     /// Takes in entries whose signatures have been checked. On return what was new is durable.
     pub(crate) fn receive(&mut self, id: VolumeId, entries: Vec<SignedEntry>) -> Result<Frontier, EngineError> {
-        let (store, own) = (self.store.clone(), self.keys.peer());
+        let store = self.store.clone();
         let held = self.held(id)?;
-        let (Received { fresh, members }, refusal) = held.receive(&store, own, entries)?;
+        let (Received { fresh, members }, refusal) = held.receive(&store, entries)?;
         let frontier = held.volume.frontier();
         if fresh {
             self.tell(&Event::Appended(id));
@@ -49,7 +52,9 @@ impl Control {
 
     /// A member said that it has at least this of a volume.
     pub(crate) fn peer_has(&mut self, id: VolumeId, peer: PeerId, frontier: Frontier) -> Result<(), EngineError> {
+        let store = self.store.clone();
         let held = self.held(id)?;
+        held.go_on_beyond(&store, &frontier)?;
         let known = held.remote.entry(peer).or_default();
         for (log, seq) in frontier.0 {
             known.advance(log, seq);
@@ -64,16 +69,27 @@ impl Control {
 }
 
 impl Held {
+    /// Where somebody has entries of the log that this peer appends to and that are not here, this peer is older
+    /// than its log. Before they are here, too, it must append nothing to it: others would have two entries of one
+    /// number.
+    fn go_on_beyond(&mut self, store: &Store, theirs: &Frontier) -> Result<(), EngineError> {
+        let Some(log) = self.state.log else { return Ok(()) };
+        if theirs.seq(log) <= self.volume.frontier().seq(log) {
+            return Ok(());
+        }
+        tracing::warn!(volume = %self.state.name, "others have more of this peer's log than itself: it begins another");
+        self.begin_new_log(store)
+    }
+
     /// Takes in what can be, and says why the rest cannot.
     fn receive(
         &mut self,
         store: &Store,
-        own: PeerId,
         entries: Vec<SignedEntry>,
     ) -> Result<(Received, Option<EngineError>), EngineError> {
         let frontier = self.volume.frontier();
         let roster = self.more.roster.clone();
-        let mut intake = Intake { frontier, heads: BTreeMap::new(), roster, fresh: Vec::new() };
+        let mut intake = Intake { frontier, heads: BTreeMap::new(), roster, fresh: Vec::new(), times: BTreeMap::new() };
         let mut overlay = Overlay::new(&self.volume);
         let mut refusal = None;
         for signed in entries {
@@ -87,7 +103,7 @@ impl Held {
         let received = Received { fresh: !fresh.is_empty(), members };
         if received.fresh {
             // Entries of our own that we lack: this peer is older than its log. It goes on in a new one.
-            if fresh.iter().any(|signed| signed.entry.log.origin == own) {
+            if fresh.iter().any(|signed| Some(signed.entry.log) == self.state.log) {
                 self.state.log = None;
             }
             if refusal.is_some() {
@@ -124,6 +140,15 @@ impl Held {
         if signed.entry.prev != head {
             return Err(EngineError::Equivocation { seq: seq - 1 });
         }
+        let time_of = |log, seq| match intake.times.get(&(log, seq)) {
+            Some(time) => Ok(Some(*time)),
+            None => self.volume.entry_time(log, seq),
+        };
+        let deps = signed.entry.deps.iter().map(|(dep, seq)| Ok(time_of(*dep, *seq)?.unwrap_or_default()));
+        let deps = deps.collect::<Result<Vec<_>, StoreError>>()?;
+        if !signed.entry.is_dated_after(time_of(log, held)?, deps) {
+            return Err(EngineError::Backdated { seq });
+        }
         let ahead = signed.entry.time.ms().saturating_sub(wall_ms());
         if ahead > CLOCK_AHEAD_MS_MAX {
             return Err(EngineError::Clock { ahead_s: ahead / 1000 });
@@ -135,6 +160,7 @@ impl Held {
         intake.roster.apply(&signed.entry);
         intake.frontier.advance(log, seq);
         intake.heads.insert(log, signed.entry.hash());
+        intake.times.insert((log, seq), signed.entry.time);
         intake.fresh.push(signed);
         Ok(())
     }
@@ -167,3 +193,7 @@ fn missing(
     let lacking = wanted.into_iter().zip(present).filter(|((root, _), present)| root.depth > 0 || !present);
     Ok(lacking.map(|((root, len), _)| (root, Some(len))).collect())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests;

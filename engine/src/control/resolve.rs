@@ -1,7 +1,7 @@
 //! Settling forks: one entry closes one fork.
 
 use super::append::Draft;
-use super::{Control, wall_ms};
+use super::{Control, Gone, wall_ms};
 use crate::engine::Event;
 use crate::error::EngineError;
 use crate::model::ids::{PatchId, VolumeId};
@@ -15,7 +15,7 @@ impl Control {
     /// that close it.
     pub(crate) fn resolve(&mut self, id: VolumeId, fork: &Fork, choice: &Choice) -> Result<Vec<PatchId>, EngineError> {
         // What is on disk and not captured would be set aside by the resolution unseen.
-        self.capture(id, false, None)?;
+        self.capture(id, Gone::Asked, None)?;
         let me = self.keys.peer();
         let held = self.held(id)?;
         let time = held.state.time.next(wall_ms());

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::held::Cursor;
 use super::now;
+use super::room::NoRoom;
 use crate::limits::{DEPTH_MAX, STEP_BATCH_NODES, WINDOW_NODES};
 use crate::model::ids::NodeId;
 use crate::model::patch::Root;
@@ -34,6 +35,8 @@ pub(crate) struct Window {
     unavailable: BTreeMap<Root, BTreeSet<NodeId>>,
     unavailable_nodes: BTreeSet<NodeId>,
     ask_again: Option<Instant>,
+    /// Nodes whose files are larger than what is free.
+    pub(super) no_room: BTreeMap<NodeId, NoRoom>,
     /// Nodes that cannot be shown before a directory comes to stand elsewhere; nothing is due for them.
     pub(super) barred: BTreeSet<NodeId>,
     /// Whether some rest until the disk has been looked at once more.
@@ -55,6 +58,7 @@ impl Default for Window {
             unavailable: BTreeMap::new(),
             unavailable_nodes: BTreeSet::new(),
             ask_again: None,
+            no_room: BTreeMap::new(),
             barred: BTreeSet::new(),
             doubt: false,
         }
@@ -128,6 +132,14 @@ impl Window {
     pub(super) fn unbar(&mut self) {
         self.barred.clear();
         self.begin_anew();
+    }
+
+    /// A file is larger than what is free: it makes way for others until there may be room.
+    pub(super) fn wait_for_room(&mut self, node: NodeId, why: NoRoom, first: Duration) {
+        self.ready.remove(&node);
+        self.tasks.remove(&node);
+        self.no_room.insert(node, why);
+        self.rest(node, first);
     }
 
     /// For people: what cannot be shown, if anything.
@@ -254,6 +266,7 @@ impl Window {
     fn forget(&mut self, node: NodeId) {
         self.resting.remove(&node);
         self.refusals.remove(&node);
+        self.no_room.remove(&node);
         self.ready.remove(&node);
         self.tasks.remove(&node);
         self.unavailable_nodes.remove(&node);

@@ -114,7 +114,7 @@ pub struct Entry {
     /// What its author had of other logs and had not already named in this one.
     pub deps: Vec<(LogId, u64)>,
     /// By its author's clock: later than all that its author had of other logs, and no earlier than the entry before
-    /// it; those of one commit have one time. What a peer claims: `check` cannot tell whether it is so.
+    /// it; those of one commit have one time. Whoever takes it in asks `is_dated_after`.
     pub time: Time,
     /// What it says.
     pub body: Body,
@@ -167,6 +167,12 @@ impl Genesis {
     pub fn volume(&self) -> VolumeId {
         VolumeId::derive("pfs v1 volume", &encode(self))
     }
+
+    /// Whether it calls things by what can be names; to be asked before anything is made for it.
+    pub fn check(&self) -> Result<(), EntryError> {
+        let fits = is_called(&self.name) && is_called(&self.creator_name);
+        if fits { Ok(()) } else { Err(EntryError::Name { origin: self.creator, seq: 1 }) }
+    }
 }
 
 impl Invite {
@@ -218,6 +224,12 @@ impl Entry {
 }
 
 impl Entry {
+    /// Whether its time fits: later than each entry that it depends on, no earlier than the one before it in its
+    /// log. Everything that asks what came before something else relies on it.
+    pub fn is_dated_after(&self, before: Option<Time>, deps: impl IntoIterator<Item = Time>) -> bool {
+        before.is_none_or(|before| before <= self.time) && deps.into_iter().all(|dep| dep < self.time)
+    }
+
     /// Everything that can be checked without its signature and other entries: bounds, names, patches. Its author
     /// asks as well, before it signs: an entry that others refuse is the last of its log.
     pub fn check(&self) -> Result<(), EntryError> {
@@ -233,13 +245,10 @@ impl Entry {
         {
             return Err(EntryError::Bounds { origin, seq });
         }
-        let fits = match body {
-            Body::Genesis(Genesis { name, creator_name, .. }) => is_called(name) && is_called(creator_name),
-            Body::Member(member) => is_called(&member.name),
-            Body::Patches(_) | Body::Invite(_) | Body::Remove(_) => true,
-        };
-        if !fits {
-            return Err(EntryError::Name { origin, seq });
+        match body {
+            Body::Genesis(genesis) => genesis.check()?,
+            Body::Member(member) if !is_called(&member.name) => return Err(EntryError::Name { origin, seq }),
+            Body::Member(_) | Body::Patches(_) | Body::Invite(_) | Body::Remove(_) => {}
         }
         self.patches().iter().try_for_each(|patch| patch.check(*volume).map_err(EntryError::from))
     }

@@ -23,6 +23,11 @@ impl Volume {
         Ok(self.entry_row(log, seq)?.map(|row| (seq, row.hash)))
     }
 
+    /// When its author dated an entry.
+    pub fn entry_time(&self, log: LogId, seq: u64) -> Result<Option<Time>, StoreError> {
+        Ok(self.entry_row(log, seq)?.map(|row| row.time))
+    }
+
     /// An entry.
     pub fn entry(&self, log: LogId, seq: u64) -> Result<Option<SignedEntry>, StoreError> {
         let row = self.entry_row(log, seq)?;

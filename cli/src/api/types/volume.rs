@@ -69,6 +69,9 @@ pub(crate) struct CaptureRequest {
     /// Somebody vouches for what the disk shows, where the volume is halted.
     #[serde(default)]
     pub(crate) force: bool,
+    /// What is gone is brought back from the history.
+    #[serde(default)]
+    pub(crate) bring_back: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
