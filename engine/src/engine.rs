@@ -23,6 +23,8 @@ pub enum Event {
     Appended(VolumeId),
     /// A volume's membership changed, or a volume came or went.
     Members(VolumeId),
+    /// The end of a log was taken away: what others were told of it holds no more.
+    Withdrawn(VolumeId),
     /// There are chunks to fetch.
     Wanted(VolumeId),
     /// The tree of a volume changed on disk, or its state did.

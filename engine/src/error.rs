@@ -135,15 +135,15 @@ pub enum EngineError {
         /// Its number.
         seq: u64,
     },
-    /// Two entries of one number in one log.
-    #[error("two different entries {seq} of one log")]
-    Equivocation {
-        /// Their number.
-        seq: u64,
-    },
     /// An entry dated before what it depends on, or before the one that it follows: no honest clock does that.
     #[error("entry {seq} of a log is dated before what it depends on")]
     Backdated {
+        /// Its number.
+        seq: u64,
+    },
+    /// A form of a log is given up of which something is nowhere else: it would be lost.
+    #[error("entry {seq} gives up what was not copied")]
+    NotCopied {
         /// Its number.
         seq: u64,
     },

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::control::rot::rotten;
 use crate::control::verify::{lacking_contents, verify_chunks};
-use crate::control::{Answer, Captured, Gone, NoRoom, Subscriber, Verified, wall_ms};
+use crate::control::{Answer, Captured, Dispute, Gone, NoRoom, Rotten, Subscriber, Verified, wall_ms};
 use crate::engine::{Engine, Lane, OnProgress};
 use crate::error::EngineError;
 use crate::limits::RECEIVE_PATCHES;
 use crate::model::chunk::Unpacker;
 use crate::model::entry::{Holding, Role, SignedEntry};
 use crate::model::frontier::Frontier;
-use crate::model::ids::{ChunkId, PatchId, PeerId, VolumeId};
+use crate::model::ids::{ChunkId, LogId, PatchId, PeerId, VolumeId};
 use crate::model::patch::Root;
 use crate::model::roster::Roster;
 use crate::model::view::Fork;
@@ -42,6 +43,8 @@ pub struct VolumeReport {
     pub skipped: u64,
     /// What stands in the way of work that nobody waits for.
     pub last_error: Option<String>,
+    /// Logs of which there are two forms, with the evidence: nothing more is taken of them.
+    pub disputes: BTreeMap<LogId, Dispute>,
     /// A file that waits for room on the tree's disk, if any does.
     pub no_room: Option<NoRoom>,
     /// What other members said they have.
@@ -50,6 +53,24 @@ pub struct VolumeReport {
 
 /// Contents that are not all here, and their lengths, by volume.
 pub type Lacking = BTreeMap<VolumeId, BTreeMap<Root, u64>>;
+
+/// What came of entries that another peer sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Received {
+    /// What is here now.
+    pub frontier: Frontier,
+    /// Logs of which the sender has another form than is here.
+    pub parted: BTreeMap<LogId, Parted>,
+}
+
+/// Where two forms of a log differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parted {
+    /// At this number.
+    pub seq: u64,
+    /// Whether they have everything before it in common; otherwise they may differ before.
+    pub is_first: bool,
+}
 
 /// Chunks that are not what their ids say.
 #[derive(Debug, thiserror::Error)]
@@ -148,11 +169,12 @@ impl Engine {
         self.ask(Lane::Work, move |control| control.remove_member(id, peer))
     }
 
-    /// Takes in entries of other peers, verified and durable on return. Gives the frontier after it.
-    pub fn receive(&self, id: VolumeId, entries: Vec<SignedEntry>) -> Result<Frontier, EngineError> {
+    /// Takes in entries of other peers, verified and durable on return. What depends on entries that are not here is
+    /// left out, and so is what comes of a log whose author has written it in two forms.
+    pub fn receive(&self, id: VolumeId, entries: Vec<SignedEntry>) -> Result<Received, EngineError> {
         // Signatures are checked here, on the caller's thread, so that they hold up nobody else.
         entries.iter().try_for_each(SignedEntry::check)?;
-        let mut entries = entries.into_iter().peekable();
+        let (mut entries, mut parted, mut lacks) = (entries.into_iter().peekable(), BTreeMap::new(), None);
         loop {
             let mut batch: Vec<SignedEntry> = entries.next().into_iter().collect();
             let mut patches = batch.iter().map(|signed| signed.entry.patches().len()).sum::<usize>();
@@ -160,9 +182,16 @@ impl Engine {
                 patches += next.entry.patches().len();
                 batch.push(next);
             }
-            let frontier = self.ask(Lane::Urgent, move |control| control.receive(id, batch))?;
+            match self.ask(Lane::Urgent, move |control| control.receive(id, batch)) {
+                Ok(received) => parted.extend(received.parted),
+                // What does not depend on it may be among the rest.
+                Err(error @ EngineError::NotYet { .. }) => lacks = Some(error),
+                Err(error) => return Err(error),
+            }
             if entries.peek().is_none() {
-                return Ok(frontier);
+                let frontier = self.volume(id)?.frontier();
+                let lacks = lacks.filter(|_| parted.is_empty());
+                return lacks.map_or(Ok(Received { frontier, parted }), Err);
             }
         }
     }
@@ -234,6 +263,22 @@ impl Engine {
             lacking.insert(id, lacking_contents(self.store(), &self.volume(id)?)?);
         }
         Ok((verified, lacking))
+    }
+
+    /// Compares the files of a volume's tree with what was captured of them, where their signatures say that nobody
+    /// wrote to them; with `repair`, captured bytes take the place of others, which are kept. Nothing where there is
+    /// no tree, or the volume stands still.
+    pub fn verify_tree(&self, id: VolumeId, repair: bool, progress: &dyn Fn(u64)) -> Result<Vec<Rotten>, EngineError> {
+        let volume = self.volume(id)?;
+        let Ok(tree) = self.ask(Lane::Urgent, move |control| control.tree_of(id)) else { return Ok(Vec::new()) };
+        let mut found = rotten(self.store(), (&volume, &tree), progress)?;
+        if !repair || found.is_empty() {
+            return Ok(found);
+        }
+        self.ask(Lane::Work, move |control| {
+            control.mend(id, &mut found)?;
+            Ok(found)
+        })
     }
 
     /// Calls back on every event, on the control thread: the callback must not block.

@@ -25,6 +25,6 @@ pub mod plan;
 pub mod query;
 pub mod store;
 
-pub use control::{Captured, NoRoom, Problem, Verified};
+pub use control::{Captured, Dispute, NoRoom, Problem, Rotten, Verified};
 pub use engine::{Engine, Event, Options, Progress};
 pub use error::EngineError;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pfs_engine::handle::DeliverError as EngineDeliverError;
+use pfs_engine::handle::{DeliverError as EngineDeliverError, Received};
 use pfs_engine::limits::ASK_CHUNKS_MAX;
 use pfs_engine::model::codec;
 use pfs_engine::model::entry::{Holding, SignedEntry};
@@ -100,14 +100,14 @@ impl Local for EngineLocal {
         volume.entries_after(after, bytes_max).map_err(|error| failed(error.into()))
     }
 
-    fn receive(&self, volume: VolumeId, entries: Vec<SignedEntry>) -> Result<Frontier, ReceiveError> {
+    fn receive(&self, volume: VolumeId, entries: Vec<SignedEntry>) -> Result<Received, ReceiveError> {
         self.engine.receive(volume, entries).map_err(|error| match error {
             EngineError::NotYet { .. } => ReceiveError::NotYet,
             EngineError::Entry(_)
             | EngineError::NotAllowed(_)
             | EngineError::Apply(_)
             | EngineError::Backdated { .. }
-            | EngineError::Equivocation { .. } => ReceiveError::Hostile(error.to_string()),
+            | EngineError::NotCopied { .. } => ReceiveError::Hostile(error.to_string()),
             other => ReceiveError::Local(failed(other)),
         })
     }
@@ -204,6 +204,7 @@ impl Local for EngineLocal {
             let event = match event {
                 Event::Appended(volume) => LocalEvent::Appended(volume),
                 Event::Members(volume) => LocalEvent::Members(volume),
+                Event::Withdrawn(volume) => LocalEvent::Withdrawn(volume),
                 Event::Wanted(volume) => LocalEvent::Wanted(volume),
                 Event::Closing => LocalEvent::Closing,
                 Event::Changed(_) => return,

@@ -244,3 +244,33 @@ fn what_this_user_may_not_do_is_said_so() {
     let sub = spare.join("new");
     says(&ben, 3, &["track", &text(&sub), "--name", "w"], &["new"]);
 }
+
+#[test]
+fn most_of_a_tree_that_goes_at_once_halts_and_comes_back_or_not() {
+    let world = tempfile::tempdir().unwrap();
+    let (anna, ben) = pair(world.path());
+    for n in 0..300 {
+        anna.write(&format!("many/{}/{n}", n % 3), n.to_string());
+    }
+    eventually_equal(&[&anna, &ben]);
+    let full = contents(&ben);
+    for meant in [false, true] {
+        fs::remove_dir_all(ben.at("many")).unwrap();
+        eventually("it halts", || ben.state() == "halted");
+        let why = reason(&ben);
+        for said in ["files are gone since", "pfs capture v --force", "pfs capture v --bring-back"] {
+            assert!(why.contains(said), "{why}");
+        }
+        says(&ben, 5, &["capture", "v"], &["files are gone at once", "pfs capture v --bring-back"]);
+        assert!(contents(&anna).len() + 32 > full.len(), "a few that went first, at the most");
+        if meant {
+            ben.ok(&["capture", "v", "--force"]);
+        } else {
+            ben.ok(&["capture", "v", "--bring-back"]);
+            eventually("what had gone out is the same at both", || contents(&anna) == contents(&ben));
+            assert!(contents(&anna).len() + 32 > full.len());
+        }
+    }
+    eventually_equal(&[&anna, &ben]);
+    assert!(!anna.at("many").exists() && anna.read("one").is_some());
+}

@@ -111,7 +111,9 @@ fn engine(error: EngineError) -> ServiceError {
             quoted(name.as_bytes())
         )),
         EngineError::Emptied { ref name } | EngineError::Lost { ref name, .. } => {
-            ServiceError::new(ErrorKind::Refused, text).hint(format!("{BEFORE_IT_HALTED}; {}", ways_on(name)))
+            let again = format!("put it back and run `pfs capture {}`", quoted(name.as_bytes()));
+            ServiceError::new(ErrorKind::Refused, text)
+                .hint(format!("{BEFORE_IT_HALTED}; {again}, or {}", ways_on(name)))
         }
         EngineError::NoPath(_) => {
             failure(ErrorKind::NotFound, text, "`pfs ls` shows what is there, `pfs log` what was")

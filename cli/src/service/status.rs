@@ -75,7 +75,18 @@ fn problem(running: &Running, report: &VolumeReport) -> Option<String> {
         let (file, on) = (quoted(path), quoted(on.as_os_str().as_bytes()));
         format!("{file} needs {}, {} are free on {on}", size(*needs), size(*free))
     });
-    report.last_error.clone().or(no_room).or_else(disowned)
+    report.last_error.clone().or(no_room).or_else(|| disputed(report)).or_else(disowned)
+}
+
+/// A log of which there are two forms, and what may be done about it.
+fn disputed(report: &VolumeReport) -> Option<String> {
+    let origin = report.disputes.keys().next()?.origin;
+    let name = target::named_peer(report, origin).name;
+    Some(format!(
+        "{name} wrote one log in two ways, as after its disk went back in time: nothing more is taken of that log; {name} \
+         settles it when it hears of it, or if it is not honest: `pfs peers remove {}`",
+        quoted(name.as_bytes())
+    ))
 }
 
 /// Why a volume is halted, and the commands to go on where there are any.

@@ -29,6 +29,8 @@ pub(crate) struct Draft {
     pub(crate) changes: Changes,
     /// New entries, in causal order.
     pub(crate) entries: Vec<SignedEntry>,
+    /// Logs whose ends are taken away before that: the last numbers that stay.
+    pub(crate) cuts: BTreeMap<LogId, u64>,
     /// Signatures of nodes whose record is written.
     pub(crate) sightings: BTreeMap<NodeId, Sighting>,
     /// Chunks few and small enough to ride in the same synced write.
@@ -77,8 +79,8 @@ impl Held {
 
     /// Writes a draft and what follows from it: one durable batch, or nothing.
     pub(crate) fn commit(&mut self, store: &Store, draft: Draft) -> Result<(), EngineError> {
-        let Draft { changes, entries, sightings, chunks, mut missing } = draft;
-        let mut batch = Batch::new(self.volume.id());
+        let Draft { changes, entries, cuts, sightings, chunks, mut missing } = draft;
+        let mut batch = Batch { cuts, ..Batch::new(self.volume.id()) };
         let touched = changes.touched.clone();
         let mut overlay = Overlay::resume(&self.volume, changes);
         self.follow(&mut overlay, &mut batch)?;
@@ -200,7 +202,7 @@ fn count(state: &mut crate::store::VolumeState, before: Option<&Record>, after: 
     state.bytes = (state.bytes + bytes).saturating_sub(bytes_before);
 }
 
-fn new_log(keys: &Keypair) -> Result<LogId, EngineError> {
+pub(super) fn new_log(keys: &Keypair) -> Result<LogId, EngineError> {
     let mut epoch = [0; 8];
     getrandom::fill(&mut epoch).map_err(|error| EngineError::Random(error.to_string()))?;
     Ok(LogId { origin: keys.peer(), epoch: Epoch(u64::from_le_bytes(epoch)) })

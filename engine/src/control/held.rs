@@ -19,7 +19,7 @@ use crate::handle::VolumeReport;
 use crate::limits::FETCH_LATE_MS;
 use crate::model::codec;
 use crate::model::frontier::Frontier;
-use crate::model::ids::{PeerId, VolumeId};
+use crate::model::ids::{EntryHash, LogId, PeerId, VolumeId};
 use crate::model::name::RelPath;
 use crate::model::patch::Root;
 use crate::model::roster::Roster;
@@ -119,6 +119,22 @@ pub(crate) struct More {
     pub(crate) under_way: bool,
     /// So much went from the tree at once that a person must say whether it was meant.
     pub(crate) lost: Option<Loss>,
+    /// Logs of which there are two forms: nothing more is taken of them.
+    pub(crate) disputes: BTreeMap<LogId, Dispute>,
+    /// Logs of which a form was given up: the last entry that all forms have in common. What others depended on
+    /// beyond it may be in the log into which that form was copied.
+    pub(crate) withdrawn: BTreeMap<LogId, u64>,
+}
+
+/// Two different entries of one number in one log, both signed by its author: the evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispute {
+    /// The lowest number at which they are known to differ.
+    pub seq: u64,
+    /// The hash of the one that is here.
+    pub here: EntryHash,
+    /// The hash of the other.
+    pub there: EntryHash,
 }
 
 /// Where the disk is to be looked at again, by what the watcher hinted.
@@ -368,6 +384,7 @@ impl Held {
             lost: self.stands_for(),
             skipped: self.skipped.len() as u64,
             last_error: self.troubles.values().next().cloned().or_else(|| self.window.bars()),
+            disputes: self.more.disputes.clone(),
             no_room: self.window.no_room.values().next().cloned(),
             remote: self.remote.clone(),
         }

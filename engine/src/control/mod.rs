@@ -16,8 +16,11 @@ mod receive;
 mod recover;
 mod resolve;
 mod room;
+pub(crate) mod rot;
+mod source;
 pub(crate) mod verify;
 mod window;
+mod withdraw;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,11 +30,13 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
 pub use capture::Captured;
 pub(crate) use fetch::Answer;
+pub use held::Dispute;
 use held::Duty;
 pub(crate) use held::{EMPTIED, Held};
 pub use look::Problem;
 pub(crate) use loss::Gone;
 pub use room::NoRoom;
+pub use rot::Rotten;
 pub use verify::Verified;
 
 use crate::disk::Hint;

@@ -98,6 +98,20 @@ pub enum Body {
     Member(Member),
     /// A peer is no member any more.
     Remove(PeerId),
+    /// Of another log of the same author, there are two forms; this one is given up for the other.
+    Withdraw(Withdraw),
+}
+
+/// A peer whose disk went back in time continued a log that it had continued before. It copies what others have not
+/// into a new log and gives up that form of the old one, so that all take the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdraw {
+    /// Which log.
+    pub log: LogId,
+    /// The first entry in which its forms differ.
+    pub seq: u64,
+    /// The hash of that entry in the form that is given up.
+    pub hash: EntryHash,
 }
 
 /// One entry of one log.
@@ -218,16 +232,19 @@ impl Entry {
     pub fn patches(&self) -> &[Patch] {
         match &self.body {
             Body::Patches(patches) => patches,
-            Body::Genesis(_) | Body::Invite(_) | Body::Member(_) | Body::Remove(_) => &[],
+            Body::Genesis(_) | Body::Invite(_) | Body::Member(_) | Body::Remove(_) | Body::Withdraw(_) => &[],
         }
     }
 }
 
 impl Entry {
-    /// Whether its time fits: later than each entry that it depends on, no earlier than the one before it in its
-    /// log. Everything that asks what came before something else relies on it.
-    pub fn is_dated_after(&self, before: Option<Time>, deps: impl IntoIterator<Item = Time>) -> bool {
-        before.is_none_or(|before| before <= self.time) && deps.into_iter().all(|dep| dep < self.time)
+    /// Whether its time fits: later than each entry of others that it depends on, no earlier than those of its author:
+    /// the one before it, and those in other logs. Everything that asks what came before something else relies on it.
+    pub fn is_dated_after(&self, before: Option<Time>, deps: impl IntoIterator<Item = (LogId, Time)>) -> bool {
+        let fits = |(log, time): (LogId, Time)| {
+            if log.origin == self.log.origin { time <= self.time } else { time < self.time }
+        };
+        before.is_none_or(|before| before <= self.time) && deps.into_iter().all(fits)
     }
 
     /// Everything that can be checked without its signature and other entries: bounds, names, patches. Its author
@@ -248,7 +265,10 @@ impl Entry {
         match body {
             Body::Genesis(genesis) => genesis.check()?,
             Body::Member(member) if !is_called(&member.name) => return Err(EntryError::Name { origin, seq }),
-            Body::Member(_) | Body::Patches(_) | Body::Invite(_) | Body::Remove(_) => {}
+            Body::Withdraw(given) if given.log.origin != origin || given.log == *log || given.seq < 2 => {
+                return Err(EntryError::Bounds { origin, seq });
+            }
+            Body::Member(_) | Body::Patches(_) | Body::Invite(_) | Body::Remove(_) | Body::Withdraw(_) => {}
         }
         self.patches().iter().try_for_each(|patch| patch.check(*volume).map_err(EntryError::from))
     }

@@ -23,9 +23,9 @@ impl Volume {
         Ok(self.entry_row(log, seq)?.map(|row| (seq, row.hash)))
     }
 
-    /// When its author dated an entry.
-    pub fn entry_time(&self, log: LogId, seq: u64) -> Result<Option<Time>, StoreError> {
-        Ok(self.entry_row(log, seq)?.map(|row| row.time))
+    /// An entry's hash, and when its author dated it.
+    pub fn entry_known(&self, log: LogId, seq: u64) -> Result<Option<(EntryHash, Time)>, StoreError> {
+        Ok(self.entry_row(log, seq)?.map(|row| (row.hash, row.time)))
     }
 
     /// An entry.

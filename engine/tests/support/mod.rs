@@ -125,7 +125,8 @@ pub(crate) fn tell(from: &Peer, to: &Peer, id: VolumeId) {
     to.peer_up(from.peer(), LINK).unwrap();
 }
 
-fn fetch(from: &Engine, to: &Engine, id: VolumeId) {
+/// Hands chunks over one way.
+pub(crate) fn fetch(from: &Engine, to: &Engine, id: VolumeId) {
     loop {
         let ids = to.wanted(id, from.peer(), LINK).unwrap();
         if ids.is_empty() {

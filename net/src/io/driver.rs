@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use pfs_engine::handle::Received;
 use pfs_engine::model::entry::SignedEntry;
 use pfs_engine::model::frontier::Frontier;
 use pfs_engine::model::ids::{PeerId, VolumeId};
@@ -77,7 +78,7 @@ struct Driver {
 enum Answer {
     Looked(VolumeId, Option<(Option<Frontier>, bool)>),
     Loaded(VolumeId, Vec<SignedEntry>),
-    Stored(VolumeId, Result<Frontier, StoreRefusal>),
+    Stored(VolumeId, Result<Received, StoreRefusal>),
     Admitted(VolumeId, Result<(), Refusal>),
     Noted,
 }

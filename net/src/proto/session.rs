@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pfs_engine::handle::Received;
 use pfs_engine::model::entry::{Holding, SignedEntry};
 use pfs_engine::model::frontier::Frontier;
 use pfs_engine::model::ids::VolumeId;
@@ -286,7 +287,7 @@ impl Session {
     }
 
     /// The answer to `Action::Store`.
-    pub fn stored(&mut self, volume: VolumeId, result: Result<Frontier, StoreRefusal>, now_ms: u64) {
+    pub fn stored(&mut self, volume: VolumeId, result: Result<Received, StoreRefusal>, now_ms: u64) {
         let Some(exchange) = self.exchanges.get_mut(&volume).filter(|_| !self.closed) else { return };
         if let Err(evidence) = exchange.stored(&mut self.common, result, now_ms) {
             self.forged(evidence);

@@ -187,10 +187,13 @@ pub(crate) struct Verified {
     pub(crate) damaged: Vec<Problem>,
 }
 
-/// A file whose bytes came back from other peers.
+/// A file whose bytes are right again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HealedFile {
     /// The volume's name.
     pub(crate) volume: String,
     pub(crate) path: RawPath,
+    /// Where the wrong bytes are, that were in its place in the tree; none where what was stored was damaged.
+    #[serde(default)]
+    pub(crate) kept: Option<RawPath>,
 }

@@ -65,7 +65,8 @@ fn an_entry_dated_before_what_it_follows_is_refused() {
     let first = |time| empty(id, &ben, 1, EntryHash::NONE, &known, time);
     for early in [Time(0), Time(latest.0 - 1), latest] {
         let refused = anna.engine.receive(id, vec![first(early)]);
-        assert!(matches!(refused, Err(EngineError::Backdated { seq: 1 })), "{refused:?}");
+        assert!(matches!(refused, Err(EngineError::NotYet { seq: 1 })), "{refused:?}");
+        assert_eq!(anna.frontier(id), known);
     }
     let sound = first(Time(latest.0 + 1));
     let none = Frontier::default();
@@ -89,7 +90,7 @@ fn a_commit_that_fails_leaves_the_membership_as_it_was() {
     carl.engine.store().remove_volume(id).unwrap();
     let failed = carl.engine.receive(id, anna.all(id));
     assert!(matches!(failed, Err(EngineError::Store(StoreError::Absent { .. }))), "{failed:?}");
-    assert_eq!(roster(), crate::model::roster::Roster::default());
+    assert_eq!(roster(), Roster::default());
 }
 
 /// Others have more of this peer's log than itself: it appends nothing more to it, whether the entries come before or

@@ -81,8 +81,10 @@ proptest! {
             let known = seen[writer];
             let time = known.next(wall_ms);
             let entry = Entry { time, ..entry(Body::Patches(Vec::new())) };
-            prop_assert!(entry.is_dated_after(before, [known]));
-            prop_assert!(!entry.is_dated_after(before, [time]), "no earlier is not later");
+            let other = LogId { origin: PeerId([9; 32]), ..log(1) };
+            prop_assert!(entry.is_dated_after(before, [(other, known), (log(2), known)]));
+            prop_assert!(!entry.is_dated_after(before, [(other, time)]), "no earlier is not later");
+            prop_assert!(entry.is_dated_after(before, [(log(2), time)]), "but it will do among one's own");
             (seen[writer], last[writer]) = (time, Some(time));
             seen[reader] = seen[reader].max(time);
         }
