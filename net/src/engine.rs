@@ -10,7 +10,7 @@ use pfs_engine::limits::ASK_CHUNKS_MAX;
 use pfs_engine::model::codec;
 use pfs_engine::model::entry::{Holding, SignedEntry};
 use pfs_engine::model::frontier::Frontier;
-use pfs_engine::model::ids::{ChunkId, PeerId, VolumeId};
+use pfs_engine::model::ids::{ChunkId, LogId, PeerId, VolumeId};
 use pfs_engine::model::keys::Keypair;
 use pfs_engine::model::roster::NotAdmitted;
 use pfs_engine::store::StoreError;
@@ -76,6 +76,12 @@ impl Local for EngineLocal {
 
     fn frontier(&self, volume: VolumeId) -> Result<Frontier, LocalError> {
         Ok(self.engine.volume(volume).map_err(failed)?.frontier())
+    }
+
+    fn disputes(&self, volume: VolumeId) -> BTreeMap<LogId, u64> {
+        let reports = self.engine.volumes().unwrap_or_default();
+        let report = reports.into_iter().find(|report| report.id == volume);
+        report.into_iter().flat_map(|report| report.disputes).map(|(log, dispute)| (log, dispute.seq)).collect()
     }
 
     fn members(&self, volume: VolumeId) -> Result<BTreeMap<PeerId, MemberInfo>, LocalError> {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use pfs_engine::handle::Received;
 use pfs_engine::model::entry::{Holding, Role, SignedEntry};
 use pfs_engine::model::frontier::Frontier;
-use pfs_engine::model::ids::{ChunkId, PeerId, VolumeId};
+use pfs_engine::model::ids::{ChunkId, LogId, PeerId, VolumeId};
 use pfs_engine::model::keys::Keypair;
 
 /// Why the local peer cannot answer.
@@ -109,6 +109,10 @@ pub trait Local: Send + Sync + 'static {
     fn volumes(&self) -> Vec<VolumeId>;
     /// What is durably here of a volume.
     fn frontier(&self, volume: VolumeId) -> Result<Frontier, LocalError>;
+    /// Logs of the volume of which two forms are known here, and from which entry on.
+    fn disputes(&self, _volume: VolumeId) -> BTreeMap<LogId, u64> {
+        BTreeMap::new()
+    }
     /// The volume's current members, this peer included.
     fn members(&self, volume: VolumeId) -> Result<BTreeMap<PeerId, MemberInfo>, LocalError>;
     /// Entries beyond `after` in causal order: about `bytes_max` bytes encoded, and at least one if there are any.

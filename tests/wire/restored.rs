@@ -1,11 +1,8 @@
-//! A peer whose disk went back in time: put back from a copy, or with the whole machine. Nothing is lost, and nobody is
-//! cut off.
+//! A peer whose disk went back in time: put back from a copy. Nothing is lost, and nobody is cut off.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::UNIX_EPOCH;
 
 use pfs_tests::{Peer, eventually, eventually_alike};
 
@@ -24,17 +21,6 @@ fn put_back(peer: &Peer, kept: &Path) {
         fs::remove_dir_all(at).unwrap();
         copy(&kept.join(what), at);
     }
-}
-
-/// Makes it look as if the whole file system had gone back: the note of the last closing names itself.
-fn unnoticed(peer: &Peer) {
-    let note = peer.home.join("closed");
-    let text = fs::read_to_string(&note).unwrap();
-    let meta = fs::metadata(&note).unwrap();
-    let born = meta.created().map_or_else(|_| std::time::Duration::ZERO, |at| at.duration_since(UNIX_EPOCH).unwrap());
-    let position = text.split(' ').next().unwrap();
-    let (secs, nanos) = (born.as_secs(), born.subsec_nanos());
-    fs::write(&note, format!("{position} in {} {} {secs} {nanos}\n", meta.dev(), meta.ino())).unwrap();
 }
 
 fn keep(peer: &Peer, kept: &Path) {
@@ -76,59 +62,4 @@ fn a_home_from_an_old_backup_goes_on_and_loses_nothing() {
     ben.write("of ben", "of ben");
     anna.write("of anna", "of anna");
     in_step(&[&anna, &ben], &["of ben", "of anna"]);
-}
-
-/// Two peers have two forms of anna's log, and each goes on from what it has.
-#[test]
-fn a_log_in_two_forms_is_settled_by_its_author_and_all_have_all() {
-    for (first, second) in [(3, 1), (1, 4), (2, 2)] {
-        let world = tempfile::tempdir().unwrap();
-        let (mut anna, mut ben) = pair(world.path());
-        let mut carl = Peer::new(world.path(), "carl");
-        carl.start();
-        carl.join(&anna.ticket("v"));
-        in_step(&[&anna, &ben, &carl], &[]);
-        carl.stop();
-        anna.stop();
-        keep(&anna, &world.path().join("kept"));
-        anna.start();
-        let mut files: Vec<String> = Vec::new();
-        let mut write = |peer: &Peer, what: String| {
-            peer.write(&what, &what);
-            peer.ok(&["capture"]);
-            files.push(what);
-        };
-        for n in 0..first {
-            write(&anna, format!("first {n}"));
-        }
-        eventually("ben has one form", || ben.at(&format!("first {}", first - 1)).exists());
-        ben.write("first 0", "first 0, edited by ben");
-        ben.ok(&["capture"]);
-        ben.write("first 0", "first 0");
-        ben.stop();
-        anna.stop();
-        put_back(&anna, &world.path().join("kept"));
-        unnoticed(&anna);
-        anna.start();
-        carl.start();
-        for n in 0..second {
-            write(&anna, format!("second {n}"));
-        }
-        eventually("carl has the other", || carl.at(&format!("second {}", second - 1)).exists());
-        write(&carl, "of carl".into());
-        // Nobody knows yet; ben and carl meet before anna comes.
-        anna.stop();
-        ben.start();
-        write(&ben, "of ben".into());
-        anna.start();
-        let late = "late".to_owned();
-        write(&anna, late);
-        let files: Vec<&str> = files.iter().map(String::as_str).collect();
-        in_step(&[&anna, &ben, &carl], &files);
-        // Who comes later takes it as it was settled.
-        let mut dora = Peer::new(world.path(), "dora");
-        dora.start();
-        dora.join(&ben.ticket("v"));
-        in_step(&[&anna, &ben, &carl, &dora], &files);
-    }
 }

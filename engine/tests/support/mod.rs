@@ -125,8 +125,7 @@ pub(crate) fn tell(from: &Peer, to: &Peer, id: VolumeId) {
     to.peer_up(from.peer(), LINK).unwrap();
 }
 
-/// Hands chunks over one way.
-pub(crate) fn fetch(from: &Engine, to: &Engine, id: VolumeId) {
+fn fetch(from: &Engine, to: &Engine, id: VolumeId) {
     loop {
         let ids = to.wanted(id, from.peer(), LINK).unwrap();
         if ids.is_empty() {

@@ -170,7 +170,10 @@ impl Exchange {
     /// The remote says what it has.
     pub(super) fn heard_volume(&mut self, common: &mut Common, frontier: Frontier) {
         join(&mut self.untold, &frontier);
-        self.theirs = Some(frontier);
+        let theirs = self.theirs.insert(frontier);
+        for (log, shown) in self.shown.iter().filter(|(_, shown)| !shown.is_sent) {
+            theirs.0.insert(*log, shown.from - 1);
+        }
         self.trust_first_words();
         self.tell_holds(common);
         self.supply.refresh();
@@ -258,6 +261,14 @@ impl Exchange {
         self.store(common);
         self.pump(common);
         Ok(())
+    }
+
+    /// Two forms of these logs are known here: the remote is shown ours, once.
+    pub(super) fn show(&mut self, common: &mut Common, disputes: BTreeMap<LogId, u64>) {
+        for (log, seq) in disputes {
+            self.show_ours(log, Parted { seq, is_first: true });
+        }
+        self.pump(common);
     }
 
     /// The remote has another form of a log than we: we send ours from where they part, so that it knows as well, and

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pfs_engine::handle::Received;
 use pfs_engine::model::entry::{Holding, SignedEntry};
 use pfs_engine::model::frontier::Frontier;
-use pfs_engine::model::ids::VolumeId;
+use pfs_engine::model::ids::{LogId, VolumeId};
 
 use super::exchange::{Common, Exchange};
 use super::frame::FrameTooLarge;
@@ -275,6 +275,13 @@ impl Session {
         } else if removed && is_dropped {
             // What was said of it holds as long as the session: only a new one leaves it out.
             self.close(Bye::Shutdown);
+        }
+    }
+
+    /// Logs of which our side knows two forms, and from which entry on.
+    pub fn show(&mut self, volume: VolumeId, disputes: BTreeMap<LogId, u64>) {
+        if let Some(exchange) = self.exchanges.get_mut(&volume).filter(|_| !self.closed) {
+            exchange.show(&mut self.common, disputes);
         }
     }
 
