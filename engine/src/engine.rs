@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::control::{Control, Job, Lanes, Mode};
-use crate::disk::{Home, Lock, canonical_dir};
+use crate::disk::{Home, Inode, Lock, canonical_dir};
 use crate::environment::{Environment, Machine};
 use crate::error::EngineError;
 use crate::model::ids::{PeerId, VolumeId};
@@ -24,6 +24,8 @@ pub enum Event {
     Appended(VolumeId),
     /// A volume's membership changed, or a volume came or went.
     Members(VolumeId),
+    /// The end of a log was taken away: what others were told of it holds no more.
+    Withdrawn(VolumeId),
     /// There are chunks to fetch.
     Wanted(VolumeId),
     /// The tree of a volume changed on disk, or its state did.
@@ -75,8 +77,9 @@ enum Worker {
     Caller(Box<Mutex<Control>>),
 }
 
-/// A file of the home: how far the store had come when it was closed in good order. Where it is not there, or the
-/// store is not that far, the last entries of this peer's own may be lost while others have them.
+/// A file of the home: how far the store had come when it was closed in good order, and which file it is itself.
+/// Where it is not there, or the store is not that far, or the file is another one (the home was put back from a
+/// copy), the last entries of this peer's own may be lost while others have them.
 const CLOSED: &str = "closed";
 
 struct Senders {
@@ -229,13 +232,21 @@ impl Drop for Shared {
 impl Shared {
     fn note_closed(&self) -> Result<(), EngineError> {
         self.store.sync_chunks()?;
-        Ok(self.home.write(CLOSED, self.store.position().to_string().as_bytes())?)
+        Ok(self.home.write_with(CLOSED, |inode| closed(self.store.position(), inode).into_bytes())?)
     }
 }
 
+/// What the note says in a certain file.
+fn closed(position: u64, Inode { dev, ino, born }: Inode) -> String {
+    format!("{position} in {dev} {ino} {} {}\n", born.secs, born.nanos)
+}
+
+/// The position in the note; nothing without one, or where it was copied.
 fn closed_at(home: &Home) -> Result<Option<u64>, EngineError> {
-    let text = home.read(CLOSED)?.and_then(|bytes| String::from_utf8(bytes).ok());
-    Ok(text.and_then(|text| text.parse().ok()))
+    let (Some(note), Some(inode)) = (home.read(CLOSED)?, home.inode(CLOSED)?) else { return Ok(None) };
+    let text = String::from_utf8_lossy(&note);
+    let position = text.split(' ').next().and_then(|position| position.parse().ok());
+    Ok(position.filter(|position| closed(*position, inode) == text))
 }
 
 fn keys_of(home: &Home) -> Result<Keypair, EngineError> {

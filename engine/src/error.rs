@@ -10,6 +10,7 @@ use crate::model::name::NameError;
 use crate::model::overlay::ApplyError;
 use crate::model::roster::{NotAdmitted, NotAllowed};
 use crate::plan::change::PenError;
+use crate::plan::losses::Loss;
 use crate::plan::resolve::ResolveError;
 use crate::plan::restore::RestoreError;
 use crate::store::StoreError;
@@ -88,6 +89,14 @@ pub enum EngineError {
         /// Which volume.
         name: String,
     },
+    /// So much went at once that only a person can say that this was meant.
+    #[error("volume {name} is halted: {} of {} files are gone at once", loss.files, loss.of)]
+    Lost {
+        /// Which volume.
+        name: String,
+        /// How much.
+        loss: Loss,
+    },
     /// The volume has no tree here.
     #[error("volume {0} has no tree on this peer")]
     NoTree(VolumeId),
@@ -130,10 +139,16 @@ pub enum EngineError {
         /// Its number.
         seq: u64,
     },
-    /// Two entries of one number in one log.
-    #[error("two different entries {seq} of one log")]
-    Equivocation {
-        /// Their number.
+    /// An entry dated before what it depends on, or before the one that it follows: no honest clock does that.
+    #[error("entry {seq} of a log is dated before what it depends on")]
+    Backdated {
+        /// Its number.
+        seq: u64,
+    },
+    /// A form of a log is given up of which something is nowhere else: it would be lost.
+    #[error("entry {seq} gives up what was not copied")]
+    NotCopied {
+        /// Its number.
         seq: u64,
     },
     /// An entry from the far future: somebody's clock is wrong.

@@ -9,7 +9,7 @@ use crate::content::{note_chunks, pieces};
 use crate::engine::{Engine, Lane};
 use crate::error::EngineError;
 use crate::model::frontier::Frontier;
-use crate::model::ids::{ChunkId, NodeId, VolumeId};
+use crate::model::ids::{ChunkId, LogId, NodeId, VolumeId};
 use crate::model::patch::Root;
 use crate::plan::retain::{Fate, Retention, Version, versions};
 use crate::store::{Store, Volume};
@@ -89,11 +89,13 @@ impl Engine {
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Tally, EngineError> {
         let store = self.store();
+        let withdrawn = self.ask(Lane::Urgent, |control| Ok(control.withdrawn()))?;
         let Plan { mut tally, released, mut garbage, mut needs } = plan(store, &order.retention, self.now_ms(), each)?;
         if order.orphans {
             tally.bytes += add_orphans(store, &needs, &mut garbage)?;
         }
         tally.chunks = garbage.len() as u64;
+        needs.withdrawn = withdrawn;
         let is_idle = garbage.is_empty() && released.is_empty();
         if order.dry_run || is_idle || !may_go_on() {
             return Ok(tally);
@@ -148,6 +150,9 @@ pub(crate) struct Needs {
     pub(crate) chunks: BTreeSet<ChunkId>,
     /// How far the log of each volume is taken into account.
     pub(crate) seen: BTreeMap<VolumeId, Frontier>,
+    /// The logs of each volume of which another form counts than once did: where one is added, numbers that were seen
+    /// may be those of other entries now.
+    pub(crate) withdrawn: BTreeMap<VolumeId, BTreeMap<LogId, u64>>,
     /// Contents that are on their way, and their lengths: more of their lists may have come since.
     pub(crate) coming: BTreeMap<Root, u64>,
 }

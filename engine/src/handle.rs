@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::control::rot::rotten;
 use crate::control::verify::{lacking_contents, verify_chunks};
-use crate::control::{Answer, Captured, RestoreReport, Subscriber, Verified};
+use crate::control::{Answer, Captured, Dispute, Gone, NoRoom, RestoreReport, Rotten, Subscriber, Verified};
 use crate::disk::Hint;
 use crate::engine::{Engine, Lane, OnProgress};
 use crate::error::EngineError;
@@ -13,10 +14,11 @@ use crate::limits::RECEIVE_PATCHES;
 use crate::model::chunk::Unpacker;
 use crate::model::entry::{Holding, Role, SignedEntry};
 use crate::model::frontier::Frontier;
-use crate::model::ids::{ChunkId, PatchId, PeerId, VolumeId};
+use crate::model::ids::{ChunkId, LogId, PatchId, PeerId, VolumeId};
 use crate::model::patch::Root;
 use crate::model::roster::Roster;
 use crate::model::view::Fork;
+use crate::plan::losses::Loss;
 use crate::plan::resolve::Choice;
 use crate::plan::restore::Wish;
 use crate::store::VolumeState;
@@ -38,16 +40,40 @@ pub struct VolumeReport {
     pub busy: bool,
     /// Whether it is halted because everything in its root is gone.
     pub emptied: bool,
+    /// What it is halted for, where much of the tree is gone.
+    pub lost: Option<Loss>,
     /// Things in the tree that are not carried, as of the last looks at it.
     pub skipped: u64,
     /// What stands in the way of work that nobody waits for.
     pub last_error: Option<String>,
+    /// Logs of which there are two forms, with the evidence: nothing more is taken of them.
+    pub disputes: BTreeMap<LogId, Dispute>,
+    /// A file that waits for room on the tree's disk, if any does.
+    pub no_room: Option<NoRoom>,
     /// What other members said they have.
     pub remote: BTreeMap<PeerId, Frontier>,
 }
 
 /// Contents that are not all here, and their lengths, by volume.
 pub type Lacking = BTreeMap<VolumeId, BTreeMap<Root, u64>>;
+
+/// What came of entries that another peer sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Received {
+    /// What is here now.
+    pub frontier: Frontier,
+    /// Logs of which the sender has another form than is here.
+    pub parted: BTreeMap<LogId, Parted>,
+}
+
+/// Where two forms of a log differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parted {
+    /// At this number.
+    pub seq: u64,
+    /// Whether they have everything before it in common; otherwise they may differ before.
+    pub is_first: bool,
+}
 
 /// Chunks that are not what their ids say.
 #[derive(Debug, thiserror::Error)]
@@ -90,13 +116,19 @@ impl Engine {
 
     /// Captures everything that is on disk now.
     pub fn capture(&self, id: VolumeId, progress: Option<OnProgress>) -> Result<Captured, EngineError> {
-        self.ask(Lane::Work, move |control| control.capture(id, false, progress.as_ref()))
+        self.ask(Lane::Work, move |control| control.capture(id, Gone::Asked, progress.as_ref()))
     }
 
-    /// The same where a person vouches for what the disk shows: that everything in the root is gone was meant, or
-    /// a directory without its marker is the right one. Not both at once.
+    /// The same where a person vouches for what the disk shows: that so much or everything is gone was meant, or a
+    /// directory without its marker is the right one. Not both at once.
     pub fn capture_vouched(&self, id: VolumeId, progress: Option<OnProgress>) -> Result<Captured, EngineError> {
-        self.ask(Lane::Work, move |control| control.capture(id, true, progress.as_ref()))
+        self.ask(Lane::Work, move |control| control.capture(id, Gone::Meant, progress.as_ref()))
+    }
+
+    /// The same where what is gone was not meant to go: it is brought back from the history, as far as the bytes
+    /// are here.
+    pub fn bring_back(&self, id: VolumeId, progress: Option<OnProgress>) -> Result<Captured, EngineError> {
+        self.ask(Lane::Work, move |control| control.capture(id, Gone::BringBack, progress.as_ref()))
     }
 
     /// Notices volumes whose directory is gone: they are halted from now on.
@@ -145,11 +177,12 @@ impl Engine {
         self.ask(Lane::Work, move |control| control.remove_member(id, peer))
     }
 
-    /// Takes in entries of other peers, verified and durable on return. Gives the frontier after it.
-    pub fn receive(&self, id: VolumeId, entries: Vec<SignedEntry>) -> Result<Frontier, EngineError> {
+    /// Takes in entries of other peers, verified and durable on return. What depends on entries that are not here is
+    /// left out, and so is what comes of a log whose author has written it in two forms.
+    pub fn receive(&self, id: VolumeId, entries: Vec<SignedEntry>) -> Result<Received, EngineError> {
         // Signatures are checked here, on the caller's thread, so that they hold up nobody else.
         entries.iter().try_for_each(SignedEntry::check)?;
-        let mut entries = entries.into_iter().peekable();
+        let (mut entries, mut parted, mut lacks) = (entries.into_iter().peekable(), BTreeMap::new(), None);
         loop {
             let mut batch: Vec<SignedEntry> = entries.next().into_iter().collect();
             let mut patches = batch.iter().map(|signed| signed.entry.patches().len()).sum::<usize>();
@@ -157,9 +190,16 @@ impl Engine {
                 patches += next.entry.patches().len();
                 batch.push(next);
             }
-            let frontier = self.ask(Lane::Urgent, move |control| control.receive(id, batch))?;
+            match self.ask(Lane::Urgent, move |control| control.receive(id, batch)) {
+                Ok(received) => parted.extend(received.parted),
+                // What does not depend on it may be among the rest.
+                Err(error @ EngineError::NotYet { .. }) => lacks = Some(error),
+                Err(error) => return Err(error),
+            }
             if entries.peek().is_none() {
-                return Ok(frontier);
+                let frontier = self.volume(id)?.frontier();
+                let lacks = lacks.filter(|_| parted.is_empty());
+                return lacks.map_or(Ok(Received { frontier, parted }), Err);
             }
         }
     }
@@ -231,6 +271,22 @@ impl Engine {
             lacking.insert(id, lacking_contents(self.store(), &self.volume(id)?)?);
         }
         Ok((verified, lacking))
+    }
+
+    /// Compares the files of a volume's tree with what was captured of them, where their signatures say that nobody
+    /// wrote to them; with `repair`, captured bytes take the place of others, which are kept. Nothing where there is
+    /// no tree, or the volume stands still.
+    pub fn verify_tree(&self, id: VolumeId, repair: bool, progress: &dyn Fn(u64)) -> Result<Vec<Rotten>, EngineError> {
+        let volume = self.volume(id)?;
+        let Ok(tree) = self.ask(Lane::Urgent, move |control| control.tree_of(id)) else { return Ok(Vec::new()) };
+        let mut found = rotten(self.store(), (&volume, &tree), progress)?;
+        if !repair || found.is_empty() {
+            return Ok(found);
+        }
+        self.ask(Lane::Work, move |control| {
+            control.mend(id, &mut found)?;
+            Ok(found)
+        })
     }
 
     /// Calls back on every event, on the control thread: the callback must not block.

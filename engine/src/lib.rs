@@ -28,6 +28,6 @@ pub mod plan;
 pub mod query;
 pub mod store;
 
-pub use control::{Captured, Problem, RestoreReport, Verified};
+pub use control::{Captured, Dispute, NoRoom, Problem, RestoreReport, Rotten, Verified};
 pub use engine::{Engine, Event, Options, Progress};
 pub use error::EngineError;

@@ -79,6 +79,16 @@ pub const BATCH_BYTES: u64 = 48 << 20;
 pub const CHUNKS_INLINE_BYTES_MAX: u64 = 1 << 20;
 const _: () = assert!(BATCH_FILES < ENTRY_PATCHES_MAX);
 
+/// Files that go at once before it can be an accident: fewer are seen and brought back by hand.
+pub const LOSS_FILES_MIN: u64 = 100;
+/// Deletes of this long count as one: no `rm -rf` pauses longer.
+pub const LOSS_WITHIN_MS: u64 = 60_000;
+/// From so many files on, a delete that goes on is waited for; people delete fewer one by one.
+pub const LOSS_WAIT_FROM: u64 = 16;
+/// A delete has ended when nothing more goes for so long.
+pub const LOSS_QUIET_MS: u64 = 500;
+const _: () = assert!(LOSS_WAIT_FROM * 2 < LOSS_FILES_MIN, "what is written ahead is the lesser part");
+
 /// Patches of other peers taken in by one commit, unless one entry has more: some 5 KB of memory each.
 pub const RECEIVE_PATCHES: usize = 4000;
 /// Nodes being brought up to date that are kept in mind at once: some 600 bytes each.
@@ -87,6 +97,8 @@ pub const WINDOW_NODES: usize = 16_384;
 pub const STEP_BATCH_NODES: usize = 2000;
 /// Bytes written to the tree before one sync.
 pub const STEP_BATCH_BYTES: u64 = 64 << 20;
+/// Pieces of one file that are gone through to find out how much of it is holes: some 64 GB, in about a second.
+pub const SPARSE_PIECES_MAX: usize = 1 << 20;
 /// Chunks looked up in the store at once.
 pub const LOOKUPS_MAX: usize = 1024;
 /// Longer files are not compared line by line, nor merged: nobody reads that, and it takes long where all differs.

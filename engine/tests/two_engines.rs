@@ -54,6 +54,7 @@ fn a_large_tree_goes_at_once() {
         a.write("stays", "");
     });
     std::fs::remove_dir_all(a.at("d")).unwrap();
+    eventually("it is meant", || a.engine().capture_vouched(id, None).is_ok());
     eventually("the delete crosses", || {
         sync(&a, &b, id);
         !b.at("d").exists()

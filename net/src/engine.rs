@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pfs_engine::handle::DeliverError as EngineDeliverError;
+use pfs_engine::handle::{DeliverError as EngineDeliverError, Received};
 use pfs_engine::limits::ASK_CHUNKS_MAX;
 use pfs_engine::model::codec;
 use pfs_engine::model::entry::{Holding, SignedEntry};
 use pfs_engine::model::frontier::Frontier;
-use pfs_engine::model::ids::{ChunkId, PeerId, VolumeId};
+use pfs_engine::model::ids::{ChunkId, LogId, PeerId, VolumeId};
 use pfs_engine::model::keys::Keypair;
 use pfs_engine::model::roster::NotAdmitted;
 use pfs_engine::store::StoreError;
@@ -78,6 +78,12 @@ impl Local for EngineLocal {
         Ok(self.engine.volume(volume).map_err(failed)?.frontier())
     }
 
+    fn disputes(&self, volume: VolumeId) -> BTreeMap<LogId, u64> {
+        let reports = self.engine.volumes().unwrap_or_default();
+        let report = reports.into_iter().find(|report| report.id == volume);
+        report.into_iter().flat_map(|report| report.disputes).map(|(log, dispute)| (log, dispute.seq)).collect()
+    }
+
     fn members(&self, volume: VolumeId) -> Result<BTreeMap<PeerId, MemberInfo>, LocalError> {
         let reports = self.engine.volumes().map_err(failed)?;
         let report = reports.into_iter().find(|report| report.id == volume);
@@ -100,13 +106,14 @@ impl Local for EngineLocal {
         volume.entries_after(after, bytes_max).map_err(|error| failed(error.into()))
     }
 
-    fn receive(&self, volume: VolumeId, entries: Vec<SignedEntry>) -> Result<Frontier, ReceiveError> {
+    fn receive(&self, volume: VolumeId, entries: Vec<SignedEntry>) -> Result<Received, ReceiveError> {
         self.engine.receive(volume, entries).map_err(|error| match error {
             EngineError::NotYet { .. } => ReceiveError::NotYet,
             EngineError::Entry(_)
             | EngineError::NotAllowed(_)
             | EngineError::Apply(_)
-            | EngineError::Equivocation { .. } => ReceiveError::Hostile(error.to_string()),
+            | EngineError::Backdated { .. }
+            | EngineError::NotCopied { .. } => ReceiveError::Hostile(error.to_string()),
             other => ReceiveError::Local(failed(other)),
         })
     }
@@ -203,6 +210,7 @@ impl Local for EngineLocal {
             let event = match event {
                 Event::Appended(volume) => LocalEvent::Appended(volume),
                 Event::Members(volume) => LocalEvent::Members(volume),
+                Event::Withdrawn(volume) => LocalEvent::Withdrawn(volume),
                 Event::Wanted(volume) => LocalEvent::Wanted(volume),
                 Event::Closing => LocalEvent::Closing,
                 Event::Changed(_) => return,

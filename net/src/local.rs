@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::SocketAddr;
 
+use pfs_engine::handle::Received;
 use pfs_engine::model::entry::{Holding, Role, SignedEntry};
 use pfs_engine::model::frontier::Frontier;
-use pfs_engine::model::ids::{ChunkId, PeerId, VolumeId};
+use pfs_engine::model::ids::{ChunkId, LogId, PeerId, VolumeId};
 use pfs_engine::model::keys::Keypair;
 
 /// Why the local peer cannot answer.
@@ -86,6 +87,8 @@ pub struct MemberInfo {
 pub enum LocalEvent {
     /// A volume's frontier moved, or the volume is new here.
     Appended(VolumeId),
+    /// The end of a log was taken away, so frontiers that were told hold no more.
+    Withdrawn(VolumeId),
     /// A volume's members changed.
     Members(VolumeId),
     /// There are chunks to ask for.
@@ -106,6 +109,10 @@ pub trait Local: Send + Sync + 'static {
     fn volumes(&self) -> Vec<VolumeId>;
     /// What is durably here of a volume.
     fn frontier(&self, volume: VolumeId) -> Result<Frontier, LocalError>;
+    /// Logs of the volume of which two forms are known here, and from which entry on.
+    fn disputes(&self, _volume: VolumeId) -> BTreeMap<LogId, u64> {
+        BTreeMap::new()
+    }
     /// The volume's current members, this peer included.
     fn members(&self, volume: VolumeId) -> Result<BTreeMap<PeerId, MemberInfo>, LocalError>;
     /// Entries beyond `after` in causal order: about `bytes_max` bytes encoded, and at least one if there are any.
@@ -115,8 +122,8 @@ pub trait Local: Send + Sync + 'static {
         after: &Frontier,
         bytes_max: usize,
     ) -> Result<Vec<SignedEntry>, LocalError>;
-    /// Verifies entries and makes them durable; those already here are skipped. Gives the frontier after it.
-    fn receive(&self, volume: VolumeId, entries: Vec<SignedEntry>) -> Result<Frontier, ReceiveError>;
+    /// Verifies entries and makes them durable; those already here are skipped.
+    fn receive(&self, volume: VolumeId, entries: Vec<SignedEntry>) -> Result<Received, ReceiveError>;
     /// Makes a peer a member by an invite's secret; a peer that is one already by that invite stays one.
     fn admit(
         &self,

@@ -14,7 +14,7 @@ use pfs_engine::model::frontier::Frontier;
 use pfs_engine::model::ids::{ChunkId, EntryHash, Epoch, LogId, NodeId, PeerId, VolumeId};
 use pfs_engine::model::keys::Keypair;
 use pfs_engine::model::name::Name;
-use pfs_engine::model::patch::{Attr, Content, Patch, Place};
+use pfs_engine::model::patch::{Attr, Content, Patch, Place, Register};
 use pfs_engine::model::time::Time;
 use pfs_engine::{Engine, Options};
 use pfs_net::proto::frame::{framed, header};
@@ -118,7 +118,8 @@ impl World {
     fn entry(&self, seq: u64, prev: EntryHash, body: Body) -> Entry {
         let log = LogId { origin: self.mallory.peer(), epoch: Epoch(1) };
         let deps = self.anna.engine.volume(self.volume).expect("a volume").frontier().0.into_iter().collect();
-        let time = Time::from_ms(self.anna.engine.now_ms());
+        // Later than all that anna has.
+        let time = Time::from_ms(self.anna.engine.now_ms() + 60_000);
         Entry { volume: self.volume, log, seq, prev, deps, time, body }
     }
 
@@ -208,13 +209,20 @@ async fn forged_entries_end_the_session_and_are_not_kept() {
     let elsewhere = Patch { born: Some(1), ..good.clone() };
     let of_root = Patch { node: NodeId::ROOT, ..good.clone() };
     let stranger = Keypair::from_seed(&[99; 32]);
+    let first = world.patches(vec![good.clone()]);
+    let mut past = Patch { attr: Some(Attr { mode: 0o700, ..Attr::default() }), ..Patch::new(good.node) };
+    past.supersedes.set(Register::Attr, [good.id()]);
+    let other = birth(volume, "other");
+    let foreign = Patch { node: other.node, ..past };
+    let foreign = world.entry(2, first.entry.hash(), Body::Patches(vec![other, foreign])).sign(&world.mallory);
     let mut unlisted = world.entry(1, EntryHash::NONE, Body::Patches(vec![good.clone()]));
     unlisted.log.origin = stranger.peer();
-    let first = world.patches(vec![good.clone()]);
-    let broken = world.entry(2, EntryHash([3; 32]), Body::Patches(vec![good.clone()])).sign(&world.mallory);
     let mut deps = world.entry(1, EntryHash::NONE, Body::Patches(vec![good.clone()]));
     deps.deps = vec![(deps.log, 1)];
+    let mut early = world.entry(2, first.entry.hash(), Body::Patches(Vec::new()));
+    (early.time, early.deps) = (Time(1), Vec::new());
     let hostile: Vec<(&str, Vec<SignedEntry>)> = vec![
+        ("an entry dated before the one that it follows", vec![first.clone(), early.sign(&world.mallory)]),
         ("a forged signature", vec![signature]),
         ("a birth that does not hash to its node", vec![world.patches(vec![elsewhere])]),
         ("a patch of the root", vec![world.patches(vec![of_root])]),
@@ -225,7 +233,7 @@ async fn forged_entries_end_the_session_and_are_not_kept() {
             "a first entry with a past",
             vec![world.entry(1, EntryHash([3; 32]), Body::Patches(vec![])).sign(&world.mallory)],
         ),
-        ("a broken chain", vec![first, broken]),
+        ("a patch that supersedes another node's", vec![first, foreign]),
     ];
     for (what, list) in hostile {
         let mut raw = world.in_session().await;
@@ -253,7 +261,11 @@ async fn entries_that_cannot_be_taken_now_are_not_taken_and_hold_up_nobody() {
     let mut ahead = world.entry(1, EntryHash::NONE, Body::Patches(vec![birth(world.volume, "future")]));
     ahead.time = Time::from_ms(world.anna.engine.now_ms() + 10 * 24 * 3600 * 1000);
     let gap = world.entry(7, EntryHash([3; 32]), Body::Patches(vec![birth(world.volume, "gap")]));
-    for entry in [ahead, gap] {
+    let unborn = Patch { attr: Some(Attr::default()), ..Patch::new(birth(world.volume, "none").node) };
+    let nothing = world.entry(1, EntryHash::NONE, Body::Patches(vec![unborn]));
+    let mut early = world.entry(1, EntryHash::NONE, Body::Patches(vec![birth(world.volume, "early")]));
+    early.time = Time::from_ms(world.anna.engine.now_ms() - 24 * 3600 * 1000);
+    for entry in [ahead, gap, nothing, early] {
         let mut raw = world.in_session().await;
         raw.say(Message::Entries { volume: world.volume, entries: vec![entry.sign(&world.mallory)] }).await;
         loop {
@@ -269,6 +281,33 @@ async fn entries_that_cannot_be_taken_now_are_not_taken_and_hold_up_nobody() {
         world.honest_peers_go_on().await;
     }
     assert!(!world.anna.dir.join("future").exists() && !world.anna.dir.join("gap").exists());
+    assert!(!world.anna.dir.join("early").exists());
+}
+
+/// A member that writes a log in two ways ends nobody's session: of that log nothing more is taken, and anything else
+/// goes on, its other logs too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_in_two_forms_is_left_alone_and_holds_up_nobody() {
+    let mut world = World::new().await;
+    let volume = world.volume;
+    let first = world.patches(vec![birth(volume, "one")]);
+    let other = world.patches(vec![birth(volume, "other")]);
+    let broken = world.entry(2, EntryHash([3; 32]), Body::Patches(vec![birth(volume, "two")])).sign(&world.mallory);
+    let mut elsewhere = world.entry(1, EntryHash::NONE, Body::Patches(vec![birth(volume, "elsewhere")]));
+    elsewhere.log.epoch = Epoch(2);
+    let mut raw = world.in_session().await;
+    for list in [vec![first.clone()], vec![other.clone()], vec![broken], vec![elsewhere.sign(&world.mallory)]] {
+        raw.bytes(&framed(&entries(volume, list))).await;
+    }
+    until("what can be taken is there", || world.ben.dir.join("elsewhere").is_dir()).await;
+    assert!(world.ben.dir.join("one").is_dir() && !world.ben.dir.join("two").exists());
+    let report = world.anna.engine.volumes().expect("an engine").remove(0);
+    let dispute = report.disputes.get(&first.entry.log).expect("the evidence is kept");
+    assert_eq!((dispute.seq, dispute.here, dispute.there), (1, first.entry.hash(), other.entry.hash()));
+    // The session is the same.
+    raw.say(Message::Ping { token: 7 }).await;
+    while !matches!(raw.hear().await.expect("the session goes on"), Message::Pong { token: 7 }) {}
+    world.honest_peers_go_on().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

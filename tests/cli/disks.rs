@@ -65,7 +65,8 @@ fn a_full_disk_of_the_tree_is_told_and_gone_on_from() {
     fs::write(world.path().join("large"), noise(12_000_000, 7)).unwrap();
     fs::rename(world.path().join("large"), anna.at("large")).unwrap();
     anna.write("small", "there is room for this");
-    eventually("it is told", || problem(&ben).contains("No space left"));
+    eventually("it is told", || problem(&ben).contains("large needs 12.0 MB"));
+    assert!(problem(&ben).contains("are free on"), "{}", problem(&ben));
     eventually("what fits is there", || ben.read("small").is_some());
     assert!(!ben.at("large").exists(), "nothing by halves");
     ben.write("from ben", "x");
@@ -242,4 +243,34 @@ fn what_this_user_may_not_do_is_said_so() {
     assert_eq!(fs::read_dir(&spare).unwrap().count(), 0);
     let sub = spare.join("new");
     says(&ben, 3, &["track", &text(&sub), "--name", "w"], &["new"]);
+}
+
+#[test]
+fn most_of_a_tree_that_goes_at_once_halts_and_comes_back_or_not() {
+    let world = tempfile::tempdir().unwrap();
+    let (anna, ben) = pair(world.path());
+    for n in 0..300 {
+        anna.write(&format!("many/{}/{n}", n % 3), n.to_string());
+    }
+    eventually_equal(&[&anna, &ben]);
+    let full = contents(&ben);
+    for meant in [false, true] {
+        fs::remove_dir_all(ben.at("many")).unwrap();
+        eventually("it halts", || ben.state() == "halted");
+        let why = reason(&ben);
+        for said in ["files are gone since", "pfs capture v --force", "pfs capture v --bring-back"] {
+            assert!(why.contains(said), "{why}");
+        }
+        says(&ben, 5, &["capture", "v"], &["files are gone at once", "pfs capture v --bring-back"]);
+        assert!(contents(&anna).len() + 32 > full.len(), "a few that went first, at the most");
+        if meant {
+            ben.ok(&["capture", "v", "--force"]);
+        } else {
+            ben.ok(&["capture", "v", "--bring-back"]);
+            eventually("what had gone out is the same at both", || contents(&anna) == contents(&ben));
+            assert!(contents(&anna).len() + 32 > full.len());
+        }
+    }
+    eventually_equal(&[&anna, &ben]);
+    assert!(!anna.at("many").exists() && anna.read("one").is_some());
 }

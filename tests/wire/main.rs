@@ -4,6 +4,7 @@
 
 mod doors;
 mod programs;
+mod restored;
 mod sync;
 
 use std::fs;

@@ -89,7 +89,8 @@ fn the_client_gives_back_what_the_service_said() {
     });
     assert_eq!((seen, half.unwrap_err().message.as_str()), (3, "the store is damaged"));
 
-    let refused = client.capture(&CaptureRequest { volume: Some("half".to_owned()), force: false }, &mut |_| ());
+    let refused = client
+        .capture(&CaptureRequest { volume: Some("half".to_owned()), force: false, bring_back: false }, &mut |_| ());
     assert_eq!(refused.unwrap_err().message, "the disk went away");
 
     let cat = |text: &str| CatRequest { target: target(text), at: None, head: None };

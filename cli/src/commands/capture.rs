@@ -11,13 +11,16 @@ use crate::ui::{Line, human};
 pub(crate) struct Args {
     /// Name or id [default: every volume]
     volume: Option<String>,
-    /// Where it is halted: what the disk shows is meant so (its root was emptied, or has lost its marker)
+    /// Where it is halted: what the disk shows is meant so (much or all of it is gone, or its marker is)
     #[arg(long, requires = "volume")]
     force: bool,
+    /// Where it is halted: what is gone was not meant to go, and is brought back from the history
+    #[arg(long, requires = "volume", conflicts_with = "force")]
+    bring_back: bool,
 }
 
 pub(super) fn run(args: Args, cx: &mut Context) -> Result<Outcome, CommandError> {
-    let request = CaptureRequest { volume: args.volume, force: args.force };
+    let request = CaptureRequest { volume: args.volume, force: args.force, bring_back: args.bring_back };
     cx.ask(|service, ui| {
         let bar = ui.progress();
         let captured = service.capture(&request, &mut |progress| bar.show(&progress));

@@ -92,7 +92,10 @@ fn plain(peers: &[PeerStatus], clock: &Clock) -> Vec<Line> {
     }
     let mut table = Table::new([Align::Left; 4]);
     for peer in peers {
-        let volume = |m: &Membership| format!("{} ({}, {})", m.volume, human::role(m.role), human::holding(m.holding));
+        let volume = |m: &Membership| {
+            let disputed = if m.disputed { ", wrote one log in two ways: see `pfs status`" } else { "" };
+            format!("{} ({}, {}{disputed})", m.volume, human::role(m.role), human::holding(m.holding))
+        };
         let volumes: Vec<_> = peer.volumes.iter().map(volume).collect();
         table.row([
             Line::new().bold(&peer.name),

@@ -6,12 +6,12 @@ use crate::connect::Context;
 use crate::error::CommandError;
 use crate::ui::{Line, Style, human};
 
-/// Re-hash what is stored; exits with 1 where something is damaged
+/// Re-hash what is stored and what is in the trees; exits with 1 where something is damaged
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Name or id [default: every volume]
     volume: Option<String>,
-    /// Heal what is damaged from other peers
+    /// Heal what is damaged: what is stored from other peers, the trees from what is stored
     #[arg(long)]
     repair: bool,
 }
@@ -43,7 +43,9 @@ fn plain(verified: &Verified, repair: bool, alone: bool) -> Vec<Line> {
     let mut lines = vec![if *repaired > 0 { line.text(came_back) } else { line }];
     for file in healed {
         let path = format!("{}:{}", file.volume, file.path);
-        lines.push(Line::new().text("  ").bold(path).text(": ").add(Style::Good, "healed"));
+        let line = Line::new().text("  ").bold(path).text(": ").add(Style::Good, "healed");
+        let kept = file.kept.iter().map(|kept| format!("; what was there is kept as {}", human::on_disk(kept)));
+        lines.push(kept.fold(line, Line::dim));
     }
     for problem in damaged {
         let path = format!("{}:{}", problem.volume, problem.path);

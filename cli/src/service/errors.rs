@@ -18,8 +18,14 @@ use crate::error::io_hint;
 use crate::ui::human::quoted;
 
 /// Files that go one by one are deletes like any others until nothing is left.
-const BEFORE_IT_HALTED: &str = "nothing more is spread; what was deleted before pfs saw that all is gone has gone out \
+const BEFORE_IT_HALTED: &str = "nothing more is spread; what was deleted before pfs saw it as one has gone out \
                                 as deletes and is in the history (`pfs log`, `pfs cat --at`)";
+
+/// The ways on for a volume that stands still for what is gone from its tree.
+pub(super) fn ways_on(volume: &str) -> String {
+    let name = quoted(volume.as_bytes());
+    format!("if that was meant: `pfs capture {name} --force`; to have it back: `pfs capture {name} --bring-back`")
+}
 
 fn failure(kind: ErrorKind, message: impl Into<String>, hint: &str) -> ServiceError {
     ServiceError::new(kind, message).hint(hint)
@@ -105,10 +111,11 @@ fn engine(error: EngineError) -> ServiceError {
              the right one and only lost its marker: `pfs capture {} --force`",
             quoted(name.as_bytes())
         )),
-        EngineError::Emptied { ref name } => ServiceError::new(ErrorKind::Refused, text).hint(format!(
-            "{BEFORE_IT_HALTED}; put it back and run `pfs capture {0}`, or if that was meant: `pfs capture {0} --force`",
-            quoted(name.as_bytes())
-        )),
+        EngineError::Emptied { ref name } | EngineError::Lost { ref name, .. } => {
+            let again = format!("put it back and run `pfs capture {}`", quoted(name.as_bytes()));
+            ServiceError::new(ErrorKind::Refused, text)
+                .hint(format!("{BEFORE_IT_HALTED}; {again}, or {}", ways_on(name)))
+        }
         EngineError::NoPath(_) => {
             failure(ErrorKind::NotFound, text, "`pfs ls` shows what is there, `pfs log` what was")
         }

@@ -104,6 +104,7 @@ pub(super) fn statuses(running: &Running, reports: &[VolumeReport]) -> Vec<PeerS
                 volume: report.state.name.clone(),
                 role: role(info.role),
                 holding: holding(info.holding),
+                disputed: report.disputes.keys().any(|log| log.origin == *peer),
             });
         }
     }

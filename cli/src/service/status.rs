@@ -1,17 +1,23 @@
 //! How it stands: each volume's state, what too few peers hold, who is here.
 
+use std::os::unix::ffi::OsStrExt as _;
+
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use pfs_engine::NoRoom;
 use pfs_engine::handle::VolumeReport;
 use pfs_engine::model::entry::Holding;
 use pfs_engine::model::frontier::Frontier;
+use pfs_engine::plan::losses::Loss;
 use pfs_engine::store::Volume;
 
+use super::errors::ways_on;
 use super::peer::Running;
-use super::words::{holding, role};
+use super::words::{holding, role, wall};
 use super::{members, target};
 use crate::api::service::Result;
 use crate::api::types::{Jobs, Replicas, Status, StatusRequest, ThisPeer, Under, VolumeState, VolumeStatus};
-use crate::ui::human::quoted;
+use crate::ui::human::{count, quoted, size};
 
 /// Entries looked at to find the oldest that too few peers hold.
 const OLDEST_ENTRIES_MAX: usize = 4096;
@@ -65,13 +71,35 @@ fn problem(running: &Running, report: &VolumeReport) -> Option<String> {
     let disowns = |peer: &pfs_net::PeerStatus| peer.disowns && members.contains_key(&peer.peer);
     let by = running.node_peers().into_iter().find(disowns);
     let disowned = || Some(format!("{} does not take this peer for a member: it may have been removed", by?.name));
-    report.last_error.clone().or_else(disowned)
+    let no_room = report.no_room.as_ref().map(|NoRoom { path, needs, free, on }| {
+        let (file, on) = (quoted(path), quoted(on.as_os_str().as_bytes()));
+        format!("{file} needs {}, {} are free on {on}", size(*needs), size(*free))
+    });
+    report.last_error.clone().or(no_room).or_else(|| disputed(report)).or_else(disowned)
 }
 
-/// Why a volume is halted, and the one command to go on where there is one.
+/// A log of which there are two forms, and what may be done about it.
+fn disputed(report: &VolumeReport) -> Option<String> {
+    let origin = report.disputes.keys().next()?.origin;
+    let name = target::named_peer(report, origin).name;
+    Some(format!(
+        "{name} wrote one log in two ways, as after its disk went back in time: nothing more is taken of that log; {name} \
+         settles it when it hears of it, or if it is not honest: `pfs peers remove {}`",
+        quoted(name.as_bytes())
+    ))
+}
+
+/// Why a volume is halted, and the commands to go on where there are any.
 fn reason(report: &VolumeReport, why: &str) -> String {
-    let name = quoted(report.state.name.as_bytes());
-    if report.emptied { format!("{why}; if that was meant: `pfs capture {name} --force`") } else { why.to_owned() }
+    let ways_on = ways_on(&report.state.name);
+    match report.lost {
+        Some(Loss { files, of, since_ms }) => {
+            let since = wall(since_ms).0.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M");
+            format!("{} of {} files are gone since {since}; {ways_on}", count(files), count(of))
+        }
+        None if report.emptied => format!("{why}; {ways_on}"),
+        None => why.to_owned(),
+    }
 }
 
 /// How a volume stands.

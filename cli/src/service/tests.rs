@@ -38,7 +38,7 @@ impl World {
 
     fn write(&self, path: &str, bytes: &str) {
         fs::write(self.at(path), bytes).unwrap();
-        self.service.capture(&CaptureRequest { volume: None, force: false }, &mut |_| {}).unwrap();
+        self.service.capture(&CaptureRequest { volume: None, force: false, bring_back: false }, &mut |_| {}).unwrap();
     }
 
     fn target(&self, text: &str) -> Target {
@@ -134,7 +134,10 @@ fn every_version_can_be_read() {
     let world = world();
     world.write("v/sub/file", "two\n");
     fs::rename(world.at("v/sub/file"), world.at("v/moved")).unwrap();
-    world.service.capture(&CaptureRequest { volume: Some("v".into()), force: false }, &mut |_| {}).unwrap();
+    world
+        .service
+        .capture(&CaptureRequest { volume: Some("v".into()), force: false, bring_back: false }, &mut |_| {})
+        .unwrap();
     let log = world.log(Some("v/moved"), None).unwrap();
     let told: Vec<_> = log.iter().map(|line| (line.action, line.size)).collect();
     assert_eq!(told[0].0, Action::Rename);

@@ -1,6 +1,7 @@
 //! Verifying: every stored chunk is read again; what is broken is named by the files that need it, and healed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStringExt as _;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use pfs_engine::model::ids::{ChunkId, NodeId, PatchId};
 use pfs_engine::model::patch::{Content, Root};
 use pfs_engine::query;
 use pfs_engine::store::{Store, Volume};
-use pfs_engine::{Engine, EngineError};
+use pfs_engine::{Engine, EngineError, Rotten};
 
 use super::history::raw;
 use super::peer::Running;
@@ -57,8 +58,45 @@ pub(super) fn verify(running: &Running, request: &VerifyRequest, progress: OnPro
     let is_well =
         |problem: &Problem| damaged.iter().all(|bad| (&bad.volume, &bad.path) != (&problem.volume, &problem.path));
     let healed = hurt.into_iter().filter(is_well).map(|problem| (problem.volume, problem.path));
-    let healed = healed.map(|(volume, path)| HealedFile { volume, path }).collect();
+    let healed = healed.map(|(volume, path)| HealedFile { volume, path, kept: None });
+    let (mut healed, mut damaged): (Vec<_>, _) = (healed.collect(), damaged.clone());
+    trees(running, &volumes, request.repair, progress, (&mut healed, &mut damaged))?;
     Ok(Verified { chunks: found.chunks, bytes: found.bytes, repaired: repaired as u64, healed, damaged })
+}
+
+/// Files in the trees whose bytes are not what was captured.
+fn trees(
+    running: &Running,
+    volumes: &[VolumeReport],
+    repair: bool,
+    progress: OnProgress<'_>,
+    (healed, damaged): (&mut Vec<HealedFile>, &mut Vec<Problem>),
+) -> Result<()> {
+    for report in volumes {
+        let (tell, told) = mpsc::channel();
+        let found = thread::scope(|scope| {
+            let worker =
+                scope.spawn(move || running.engine.verify_tree(report.id, repair, &|bytes| _ = tell.send(bytes)));
+            for bytes in told {
+                progress(Progress { stage: Stage::Verifying, files: 0, bytes, files_total: None, bytes_total: None });
+            }
+            worker.join()
+        });
+        let found = found.map_err(|_| ServiceError::new(ErrorKind::Failed, "verifying ended by a fault in pfs"))?;
+        for Rotten { path, kept, trouble, .. } in found? {
+            let (volume, path) = (report.state.name.clone(), RawPath::from(path.to_bytes()));
+            if let Some(kept) = kept {
+                let kept = Some(RawPath::from(kept.into_os_string().into_vec()));
+                healed.push(HealedFile { volume, path, kept });
+            } else {
+                let trouble = trouble.map_or_else(String::new, |why| format!("; not put right: {why}"));
+                let reason =
+                    format!("in the tree its bytes are not what was captured, and nobody wrote to it{trouble}");
+                damaged.push(Problem { volume, path, reason });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn damages(engine: &Engine, volumes: &[VolumeReport], broken: &BTreeSet<ChunkId>) -> Result<Vec<Problem>> {

@@ -112,7 +112,9 @@ pub(super) fn capture(running: &Running, request: &CaptureRequest, progress: OnP
     let mut all = Vec::new();
     for volume in target::some_volumes(engine, request.volume.as_deref())? {
         let captured = with_progress(engine, Stage::Capturing, progress, |engine, told| {
-            if request.force {
+            if request.bring_back {
+                engine.bring_back(volume.id, Some(told))
+            } else if request.force {
                 engine.capture_vouched(volume.id, Some(told))
             } else {
                 engine.capture(volume.id, Some(told))

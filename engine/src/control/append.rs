@@ -29,6 +29,8 @@ pub(crate) struct Draft {
     pub(crate) changes: Changes,
     /// New entries, in causal order.
     pub(crate) entries: Vec<SignedEntry>,
+    /// Logs whose ends are taken away before that: the last numbers that stay.
+    pub(crate) cuts: BTreeMap<LogId, u64>,
     /// Signatures of nodes whose record is written.
     pub(crate) sightings: BTreeMap<NodeId, Sighting>,
     /// Chunks few and small enough to ride in the same synced write.
@@ -49,6 +51,12 @@ impl Held {
         let mut epoch = [0; 8];
         self.env.fill(&mut epoch)?;
         Ok(LogId { origin: keys.peer(), epoch: Epoch(u64::from_le_bytes(epoch)) })
+    }
+
+    /// What this peer appends from now on goes to a new log.
+    pub(super) fn begin_new_log(&mut self, store: &Store) -> Result<(), EngineError> {
+        let Some(log) = self.state.log.take() else { return Ok(()) };
+        self.commit(store, Draft::default()).inspect_err(|_| self.state.log = Some(log))
     }
 
     /// This peer's next entries: one for each body, and before them as many as it takes to name what they depend
@@ -79,8 +87,8 @@ impl Held {
 
     /// Writes a draft and what follows from it: one durable batch, or nothing.
     pub(crate) fn commit(&mut self, store: &Store, draft: Draft) -> Result<(), EngineError> {
-        let Draft { changes, entries, sightings, chunks, mut missing, released } = draft;
-        let mut batch = Batch::new(self.volume.id());
+        let Draft { changes, entries, cuts, sightings, chunks, mut missing, released } = draft;
+        let mut batch = Batch { cuts, ..Batch::new(self.volume.id()) };
         let touched = changes.touched.clone();
         let mut overlay = Overlay::resume(&self.volume, changes);
         self.follow(&mut overlay, &mut batch)?;
@@ -88,15 +96,16 @@ impl Held {
         let mut state = self.state.clone();
         batch.records = self.records(&changes, &sightings, &mut state)?;
         let makes_way = !self.window.barred.is_empty() && self.moves_folder(&batch.records)?;
-        for root in std::mem::take(&mut self.completed) {
-            missing.entry(root).or_insert(None);
+        for root in &self.completed {
+            missing.entry(*root).or_insert(None);
         }
+        let mut more = self.more.clone();
         for entry in &entries {
             state.time = state.time.max(entry.entry.time);
-            self.more.roster.apply(&entry.entry);
+            more.roster.apply(&entry.entry);
         }
         state.patches += changes.patches.len() as u64;
-        state.roster = codec::encode(&self.more);
+        state.roster = codec::encode(&more);
         let stale: Vec<NodeId> = batch.stale.iter().filter(|(_, stale)| **stale).map(|(node, _)| *node).collect();
         (batch.nodes, batch.patches, batch.retimed) = (changes.nodes, changes.patches, changes.retimed);
         (batch.placed, batch.reverted) = (changes.placed, changes.reverted);
@@ -106,7 +115,9 @@ impl Held {
         let (entries, nodes) = (batch.entries.len(), touched.len());
         store.commit(batch)?;
         tracing::debug!(entries, nodes, took = ?self.env.now().duration_since(begun), "committed");
-        self.state = self.volume.state();
+        // Not before: what failed has changed nothing.
+        self.completed.clear();
+        (self.more, self.state) = (more, self.volume.state());
         self.window.touched(&touched, &stale);
         if makes_way {
             self.window.unbar();

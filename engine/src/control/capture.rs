@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 
 use super::append::Draft;
-use super::held::EMPTIED;
-use super::look::{Looked, Problem, look, recorded_below};
+use super::look::{Problem, look};
+use super::loss::{Gone, with_all_below};
 use super::read::{Batch, Taken, Untaken, batches_of, read_batch, wall_time};
 use super::{Control, Held};
 use crate::disk::{DiskError, Hint, Kind, Tree};
@@ -25,7 +25,6 @@ use crate::model::view;
 use crate::plan::capture::{Arranged, Read, Seen, Shape, arrange};
 use crate::plan::change::Pen;
 use crate::plan::scan::{Difference, may_hide_writes};
-use crate::store::Store;
 
 /// What a capture did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +60,12 @@ const UNSTABLE_PATIENCE: Duration = Duration::from_secs(2);
 /// After this time nobody waits for it any longer.
 const UNSTABLE_FORGOTTEN: Duration = Duration::from_secs(20);
 
+/// What one look did, and when to look again, if it had to wait.
+struct Slice {
+    captured: Captured,
+    again: Option<Instant>,
+}
+
 impl Captured {
     fn add(&mut self, more: Self) {
         self.patches += more.patches;
@@ -71,22 +76,6 @@ impl Captured {
 }
 
 impl Held {
-    /// Halts where nothing is left of what the root held, until something is back or a person says that it was
-    /// meant. New things in the root do not count: what was there is still gone.
-    fn judge_emptiness(&mut self, store: &Store, looked: &Looked, force: bool) -> Result<(), EngineError> {
-        let nothing_left = looked.emptied || (self.emptied && !looked.some_left);
-        let was = std::mem::replace(&mut self.emptied, nothing_left && !force);
-        if self.emptied {
-            self.halt(EMPTIED.to_owned());
-        } else if was {
-            self.state.halted = None;
-        }
-        if self.emptied != was {
-            self.commit(store, Draft::default())?;
-        }
-        self.tree().map(|_| ())
-    }
-
     /// Files that were open for writing until now and look as they did when they were read, soon after they had
     /// been written to: they may have been written to since.
     fn doubtful(&self, tree: &Tree, closed: &BTreeSet<RelPath>) -> Result<Vec<Seen>, EngineError> {
@@ -121,24 +110,24 @@ impl Held {
 
 impl Control {
     /// Looks at the whole tree. On return everything that was on disk when it began is in the log. A volume that
-    /// was halted goes on if what halted it is over, or if a person means it: `force`.
+    /// was halted goes on if what halted it is over, or if a person says what became of what is gone.
     pub(crate) fn capture(
         &mut self,
         id: VolumeId,
-        force: bool,
+        gone: Gone,
         progress: Option<&OnProgress>,
     ) -> Result<Captured, EngineError> {
         if self.held(id)?.state.halted.is_some() {
             self.attach(id);
         }
-        let marked = force && self.mark_again(id)?;
-        let force = force && !marked;
+        let marked = gone == Gone::Meant && self.mark_again(id)?;
+        let gone = if marked { Gone::Asked } else { gone };
         let (mut names, mut all) = (BTreeSet::new(), BTreeSet::from([RelPath::root()]));
         self.held(id)?.dirty.take();
         let (mut captured, end) = (Captured::default(), self.env.now() + UNSTABLE_FORGOTTEN);
         loop {
-            match self.capture_in(id, (&names, &all), force, progress) {
-                Ok(more) => captured.add(more),
+            match self.capture_in(id, (&names, &all), gone, progress) {
+                Ok(slice) => captured.add(slice.captured),
                 Err(error) => {
                     // What had been hinted at has not been looked at.
                     let now = self.env.now();
@@ -150,6 +139,9 @@ impl Control {
             if self.held(id)?.dirty.due().is_none() || self.env.now() > end {
                 captured.problems.sort();
                 captured.problems.dedup();
+                if gone == Gone::BringBack {
+                    self.settle(id)?;
+                }
                 return Ok(captured);
             }
             self.env.pause(UNSTABLE_PAUSE);
@@ -177,13 +169,16 @@ impl Control {
             return Ok(());
         }
         names.extend(below.iter().filter_map(|path| path.split_last().map(|(above, _)| above)));
-        let all = BTreeSet::new();
-        let mut outcome = self.capture_in(id, (&names, &all), false, None);
-        if outcome.is_ok() && !below.is_empty() {
-            outcome = self.capture_in(id, (&all, &below), false, None);
+        if below.contains(&RelPath::root()) {
+            // All of it is looked at anyway, and what is gone is judged as a whole.
+            names.clear();
         }
-        match outcome {
-            Ok(_) => Ok(()),
+        match self.capture_slices(id, &names, &below) {
+            Ok(None) => Ok(()),
+            Ok(Some(at)) => {
+                self.held(id)?.dirty.put_back(names, below, at);
+                Ok(())
+            }
             Err(error) => {
                 if let Ok(held) = self.held(id) {
                     held.dirty.hint(Hint::Below(RelPath::root()), held.env.now());
@@ -193,37 +188,55 @@ impl Control {
         }
     }
 
+    /// Looks at names, then below directories. Says when to look again, if that must wait.
+    fn capture_slices(
+        &mut self,
+        id: VolumeId,
+        names: &BTreeSet<RelPath>,
+        below: &BTreeSet<RelPath>,
+    ) -> Result<Option<Instant>, EngineError> {
+        let none = BTreeSet::new();
+        for slice in [(names, &none), (&none, below)] {
+            let is_empty = slice.0.is_empty() && slice.1.is_empty() && self.held(id)?.dirty.closed.is_empty();
+            if !is_empty && let Some(at) = self.capture_in(id, slice, Gone::Awaited, None)?.again {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    }
+
     /// One look at everything.
     pub(super) fn capture_all(&mut self, id: VolumeId) -> Result<Captured, EngineError> {
-        self.capture_in(id, (&BTreeSet::new(), &BTreeSet::from([RelPath::root()])), false, None)
+        let all = BTreeSet::from([RelPath::root()]);
+        Ok(self.capture_in(id, (&BTreeSet::new(), &all), Gone::Asked, None)?.captured)
     }
 
     fn capture_in(
         &mut self,
         id: VolumeId,
         (names, all): (&BTreeSet<RelPath>, &BTreeSet<RelPath>),
-        force: bool,
+        gone: Gone,
         progress: Option<&OnProgress>,
-    ) -> Result<Captured, EngineError> {
+    ) -> Result<Slice, EngineError> {
         let held = self.held(id)?;
         held.capturing = true;
         let closed = std::mem::take(&mut held.dirty.closed);
-        let captured = self.capture_now(id, (names, all, &closed), force, progress);
+        let slice = self.capture_now(id, (names, all, &closed), gone, progress);
         let held = self.held(id)?;
         held.capturing = false;
-        if captured.is_err() {
+        if !slice.as_ref().is_ok_and(|slice| slice.again.is_none()) {
             held.dirty.closed.extend(closed);
         }
-        captured
+        slice
     }
 
     fn capture_now(
         &mut self,
         id: VolumeId,
         (names, all, closed): (&BTreeSet<RelPath>, &BTreeSet<RelPath>, &BTreeSet<RelPath>),
-        force: bool,
+        gone: Gone,
         progress: Option<&OnProgress>,
-    ) -> Result<Captured, EngineError> {
+    ) -> Result<Slice, EngineError> {
         let store = self.store.clone();
         let held = self.held(id)?;
         let tree = held.tree_to_look_at()?;
@@ -233,9 +246,17 @@ impl Control {
         }
         let mut looked = look(&tree, &held.volume, names, all)?;
         looked.seen.extend(held.doubtful(&tree, closed)?);
-        held.judge_emptiness(&store, &looked, force)?;
+        held.judge_emptiness(&store, &looked, gone)?;
+        let mut arranged = arrange(looked.seen);
+        arranged.gone = with_all_below(&held.volume, &arranged)?;
+        let again = held.judge_losses(&store, &arranged.gone, gone)?;
+        if again.is_some() {
+            return Ok(Slice { captured: Captured::default(), again });
+        }
+        if gone == Gone::BringBack {
+            held.bring_back(&store, std::mem::take(&mut arranged.gone))?;
+        }
         let (joining, lagging) = (held.more.joining, !held.volume.stale(None, 1)?.is_empty());
-        let arranged = arrange(looked.seen);
         let captured = Captured { problems: looked.problems, ..Captured::default() };
         let progress = progress.cloned();
         let total = progress.as_ref().map(|_| arranged.read.len() as u64);
@@ -250,7 +271,7 @@ impl Control {
             held.more.under_way = false;
             held.commit(&store, Draft::default())?;
         }
-        Ok(work.captured)
+        Ok(Slice { captured: work.captured, again })
     }
 
     /// Deletes, moves and new directories.
@@ -259,34 +280,21 @@ impl Control {
             return Ok(());
         }
         for (round, shape) in arranged.shape.chunks(BATCH_FILES).enumerate() {
-            self.reshape_batch(work, if round == 0 { &arranged.gone } else { &[] }, &arranged.moved, shape)?;
+            self.reshape_batch(work, if round == 0 { &arranged.gone } else { &[] }, shape)?;
         }
         if arranged.shape.is_empty() {
-            self.reshape_batch(work, &arranged.gone, &arranged.moved, &[])?;
+            self.reshape_batch(work, &arranged.gone, &[])?;
         }
         Ok(())
     }
 
-    fn reshape_batch(
-        &mut self,
-        work: &mut Work,
-        gone: &[NodeId],
-        moved: &BTreeSet<NodeId>,
-        shape: &[Shape],
-    ) -> Result<(), EngineError> {
+    fn reshape_batch(&mut self, work: &mut Work, gone: &[NodeId], shape: &[Shape]) -> Result<(), EngineError> {
         let held = self.held(work.id)?;
         let (tree, time) = (held.tree()?, held.tick());
         let volume = held.volume.clone();
         let mut pen = Pen::new(work.id, &volume, time);
         let mut sightings = BTreeMap::new();
-        let mut going = Vec::new();
-        for node in gone {
-            going.push(*node);
-            recorded_below(&volume, *node, moved, &mut going)?;
-        }
-        let mut known = BTreeSet::new();
-        going.retain(|node| known.insert(*node));
-        pen.remove(&going)?;
+        pen.remove(gone)?;
         for one in shape {
             let (Shape::Move { path, .. } | Shape::NewDir { path, .. }) = one;
             let Some((above, name)) = path.split_last() else { continue };

@@ -7,7 +7,7 @@ use super::Control;
 use super::append::Draft;
 use crate::error::EngineError;
 use crate::gc::Needs;
-use crate::model::ids::{ChunkId, VolumeId};
+use crate::model::ids::{ChunkId, LogId, VolumeId};
 use crate::model::patch::Root;
 
 /// What was deleted.
@@ -51,17 +51,28 @@ impl Control {
         Ok(Swept { chunks: idle.len() as u64, bytes })
     }
 
+    /// The logs of which a form was given up, by volume.
+    pub(crate) fn withdrawn(&self) -> BTreeMap<VolumeId, BTreeMap<LogId, u64>> {
+        self.volumes.iter().map(|(id, held)| (*id, held.more.withdrawn.clone())).collect()
+    }
+
     /// Takes in what has come since, and what is on its way: a chunk that was asked for, or that was found here while
     /// a content was put together, is needed although nothing may refer to it yet. Gives the contents of new entries.
     fn bring_up_to_date(&mut self, needs: &mut Needs) -> Result<BTreeSet<Root>, EngineError> {
         let mut fresh = BTreeSet::new();
+        let withdrawn = self.withdrawn();
         for held in self.volumes.values() {
+            let id = held.volume.id();
+            if needs.withdrawn.get(&id) != withdrawn.get(&id) {
+                needs.seen.remove(&id);
+            }
             for wanted in held.fetch.wanted() {
                 needs.coming.insert(wanted.root, wanted.len);
             }
             needs.chunks.extend(held.fetch.chunks());
             fresh.append(&mut needs.catch_up(&self.store, &held.volume)?);
         }
+        needs.withdrawn = withdrawn;
         Ok(fresh)
     }
 }

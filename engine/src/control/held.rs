@@ -21,11 +21,12 @@ use crate::handle::VolumeReport;
 use crate::limits::FETCH_LATE_MS;
 use crate::model::codec;
 use crate::model::frontier::Frontier;
-use crate::model::ids::{PeerId, VolumeId};
+use crate::model::ids::{EntryHash, LogId, PeerId, VolumeId};
 use crate::model::name::RelPath;
 use crate::model::patch::Root;
 use crate::model::roster::Roster;
 use crate::plan::fetch::{Fetch, FetchLimits};
+use crate::plan::losses::{Loss, Losses};
 use crate::store::{Store, StoreError, Volume, VolumeState};
 
 /// One volume in the hands of the control thread.
@@ -54,6 +55,8 @@ pub(crate) struct Held {
     skipped: BTreeSet<Vec<u8>>,
     /// Everything in the root was gone at once: only a person can say that this was meant.
     pub(crate) emptied: bool,
+    /// What went lately.
+    pub(super) losses: Losses,
     /// When the whole tree is looked at again, whatever the watcher said.
     full_look: Instant,
     /// After a failure nothing is tried before this.
@@ -117,6 +120,24 @@ pub(crate) struct More {
     pub(crate) joining: bool,
     /// Steps have begun that are not recorded: until the tree is looked at it may be ahead of the records.
     pub(crate) under_way: bool,
+    /// So much went from the tree at once that a person must say whether it was meant.
+    pub(crate) lost: Option<Loss>,
+    /// Logs of which there are two forms: nothing more is taken of them.
+    pub(crate) disputes: BTreeMap<LogId, Dispute>,
+    /// Logs of which a form was given up: the last entry that all forms have in common. What others depended on
+    /// beyond it may be in the log into which that form was copied.
+    pub(crate) withdrawn: BTreeMap<LogId, u64>,
+}
+
+/// Two different entries of one number in one log, both signed by its author: the evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispute {
+    /// The lowest number at which they are known to differ.
+    pub seq: u64,
+    /// The hash of the one that is here.
+    pub here: EntryHash,
+    /// The hash of the other.
+    pub there: EntryHash,
 }
 
 /// Where the disk is to be looked at again, by what the watcher hinted.
@@ -190,6 +211,13 @@ impl Dirty {
         self.below.contains(&RelPath::root())
     }
 
+    /// What was taken is to be looked at later, with what comes meanwhile.
+    pub(crate) fn put_back(&mut self, names: BTreeSet<RelPath>, below: BTreeSet<RelPath>, at: Instant) {
+        self.shallow.extend(names);
+        self.below.extend(below);
+        (self.first, self.last) = (Some(at), Some(at));
+    }
+
     /// The directories to look at, shallow ones and whole subtrees.
     pub(crate) fn take(&mut self) -> (BTreeSet<RelPath>, BTreeSet<RelPath>) {
         (self.first, self.last) = (None, None);
@@ -224,6 +252,7 @@ impl Held {
             unstable: BTreeMap::new(),
             skipped: BTreeSet::new(),
             emptied,
+            losses: Losses::default(),
             full_look: env.now() + full_look_after(id),
             rest_until: None,
             troubles: BTreeMap::new(),
@@ -241,23 +270,39 @@ impl Held {
         if self.state.halted.as_deref() == Some(EMPTIED) {
             return Err(EngineError::Emptied { name: self.state.name.clone() });
         }
+        if let Some(loss) = self.stands_for() {
+            return Err(EngineError::Lost { name: self.state.name.clone(), loss });
+        }
         if let Some(reason) = &self.state.halted {
             return Err(EngineError::Halted { name: self.state.name.clone(), reason: reason.clone() });
         }
         self.tree.clone().ok_or(EngineError::NoTree(self.volume.id()))
     }
 
-    /// The same, also while nothing is left in its root: something may be back.
+    /// The same, also while much of it or all is gone: something may be back.
     pub(crate) fn tree_to_look_at(&self) -> Result<Arc<Tree>, EngineError> {
-        match (&self.tree, self.state.halted.as_deref()) {
-            (Some(tree), Some(EMPTIED)) => Ok(Arc::clone(tree)),
+        match (&self.tree, self.halted_by_loss()) {
+            (Some(tree), Some(reason)) if self.state.halted.as_ref() == Some(&reason) => Ok(Arc::clone(tree)),
             _ => self.tree(),
         }
     }
 
+    /// Why it stands still for what is gone from the tree, if it does; also while its disk is away.
+    pub(super) fn halted_by_loss(&self) -> Option<String> {
+        if self.emptied {
+            return Some(EMPTIED.to_owned());
+        }
+        self.more.lost.map(|Loss { files, of, .. }| format!("{files} of {of} files are gone at once"))
+    }
+
+    /// What it stands still for just now, where that is neither another reason nor an empty root.
+    fn stands_for(&self) -> Option<Loss> {
+        self.more.lost.filter(|_| !self.emptied && self.state.halted == self.halted_by_loss())
+    }
+
     pub(crate) fn attach(&mut self, store: &Store, mode: Mode, on_hint: impl Fn(Hint) + Send + 'static) {
         let Some(path) = self.path() else { return };
-        self.state.halted = self.emptied.then(|| EMPTIED.to_owned());
+        self.state.halted = self.halted_by_loss();
         // A crash may have come between the volume that is to be joined and its marker.
         let open = if self.more.joining && self.is_blank() { Tree::create } else { Tree::open };
         match open(&path, self.volume.id()) {
@@ -342,8 +387,11 @@ impl Held {
             capturing: self.capturing,
             busy: self.dirty.due().is_some() || self.more.joining || work,
             emptied: self.state.halted.as_deref() == Some(EMPTIED),
+            lost: self.stands_for(),
             skipped: self.skipped.len() as u64,
             last_error: self.troubles.values().next().cloned().or_else(|| self.window.bars()),
+            disputes: self.more.disputes.clone(),
+            no_room: self.window.no_room.values().next().cloned(),
             remote: self.remote.clone(),
         }
     }

@@ -5,25 +5,23 @@
 //! captured is looked at first and planned anew.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::append::Draft;
 use super::held::{Cursor, Duty};
 use super::read::wall_time;
+use super::source::FromStore;
 use super::{Control, Held};
-use crate::content::{self, ContentError};
+use crate::disk::SetAside;
 use crate::disk::{DiskError, Kind, Outcome, Stat, Step};
-use crate::disk::{SetAside, Source, SourceError};
 use crate::engine::Event;
 use crate::error::EngineError;
 use crate::limits::{STEP_BATCH_BYTES, STEP_BATCH_NODES, WINDOW_NODES};
-use crate::model::chunk::Unpacker;
 use crate::model::codec;
 use crate::model::facts::{Eye, Facts, Shown};
 use crate::model::ids::{NodeId, VolumeId};
 use crate::model::overlay::Overlay;
-use crate::model::patch::{Attr, Content, Register, Root, Value};
+use crate::model::patch::{Attr, Content, Register, Value};
 use crate::model::view;
 use crate::plan::materialise::{Plan, Planned, Task, Wanted, attainable, plan};
 use crate::plan::scan::is_racy;
@@ -37,40 +35,6 @@ const AFTER_DOUBT: Duration = Duration::from_millis(30);
 const DOUBTS_MAX: usize = 10;
 /// How long a node rests after a step failed: a full disk, a file system that is read-only.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
-
-/// For steps that write no bytes.
-pub(crate) struct NoSource;
-
-impl Source for NoSource {
-    fn read(&self, _: Root, _: u64, _: &mut dyn FnMut(u64, &[u8]) -> std::io::Result<()>) -> Result<(), SourceError> {
-        Err(SourceError::Unavailable("this batch writes no bytes".into()))
-    }
-}
-
-/// Bytes out of the store.
-struct FromStore<'a> {
-    store: &'a Store,
-    /// Those that no thread uses just now.
-    unpackers: Mutex<Vec<Unpacker>>,
-}
-
-impl Source for FromStore<'_> {
-    fn read(
-        &self,
-        root: Root,
-        len: u64,
-        sink: &mut dyn FnMut(u64, &[u8]) -> std::io::Result<()>,
-    ) -> Result<(), SourceError> {
-        let idle = || self.unpackers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut unpacker = idle().pop().unwrap_or_default();
-        let done = content::read(self.store, &mut unpacker, (root, len), 0..len, sink);
-        idle().push(unpacker);
-        done.map_err(|error| match error {
-            ContentError::Sink(error) => SourceError::Sink(error),
-            other => SourceError::Unavailable(other.to_string()),
-        })
-    }
-}
 
 impl Control {
     /// Carries out one batch; the loop comes back while there is more.
@@ -235,7 +199,11 @@ impl Held {
             self.halt(error.to_string());
             return Err(error.into());
         }
-        let batch = self.next_batch()?;
+        let batch = self.next_batch(store)?;
+        if batch.is_empty() {
+            self.window.pace(self.env.now());
+            return Ok(false);
+        }
         let volume = &self.volume;
         let before = |node| volume.shown(node).ok().flatten().map(|shown| (shown.folder, shown.name));
         let occupied = |folder, name: &_| volume.shown_at(folder, name).ok().flatten();
@@ -243,8 +211,9 @@ impl Held {
         let list: Vec<Step> = planned.steps.iter().map(|one| one.step.clone()).collect();
         self.set_out(store)?;
         let begun = self.env.now();
-        let carried = tree.carry_out(&list, &FromStore { store, unpackers: Mutex::default() });
-        tracing::debug!(steps = list.len(), waiting = self.window.on_their_way(), took = ?self.env.now().duration_since(begun), "carried out");
+        let carried = tree.carry_out(&list, &FromStore::new(store));
+        let took = self.env.now().duration_since(begun);
+        tracing::debug!(steps = list.len(), waiting = self.window.on_their_way(), ?took, "carried out");
         warn_set_aside(&carried.set_aside);
         self.note(store, &batch, &planned, carried.outcomes)?;
         if !carried.left_parked.is_empty() {
@@ -264,10 +233,15 @@ impl Held {
     }
 
     /// Takes ready tasks whose folder stands or comes along, up to the bounds of a batch.
-    fn next_batch(&mut self) -> Result<Vec<Task>, EngineError> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+    fn next_batch(&mut self, store: &Store) -> Result<Vec<Task>, EngineError> {
+        let (mut batch, mut bytes, mut too_large) = (Vec::new(), 0, Vec::new());
+        let room = self.room();
         for node in &self.window.ready {
             let Some(task) = self.window.tasks.get(node) else { continue };
+            if let Some(why) = room.as_ref().and_then(|(on, free)| self.no_room(store, task, on, *free)) {
+                too_large.push((*node, why));
+                continue;
+            }
             if let Some(Wanted { content: Content::File { len, .. }, rewrite: true, .. }) = &task.want {
                 bytes += len;
             }
@@ -276,11 +250,16 @@ impl Held {
                 break;
             }
         }
+        for (node, why) in too_large {
+            tracing::warn!(node = %node.short(), needs = why.needs, free = why.free, "not begun: no room for it");
+            self.window.wait_for_room(node, why, AFTER_FAILURE);
+        }
         self.bring_folders(&mut batch);
         self.hold_back(&mut batch)?;
         for task in &batch {
             self.window.ready.remove(&task.node);
             self.window.tasks.remove(&task.node);
+            self.window.no_room.remove(&task.node);
         }
         Ok(batch)
     }
@@ -498,6 +477,6 @@ fn wanted(volume: &Volume, have: Option<&Shown>, shown: Shown) -> Result<Wanted,
     Ok(Wanted { shown, content, attr, rewrite, reattr })
 }
 
-fn value(volume: &Volume, shown: &Shown, register: Register) -> Result<Option<Value>, EngineError> {
+pub(super) fn value(volume: &Volume, shown: &Shown, register: Register) -> Result<Option<Value>, EngineError> {
     Ok(volume.patch(shown.patch(register))?.and_then(|known| known.patch.value(register)))
 }

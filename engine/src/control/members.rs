@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::append::Draft;
-use super::{Captured, Control, Held, lie_in_each_other};
+use super::{Captured, Control, Gone, Held, lie_in_each_other};
 use crate::disk::{DiskError, Tree, canonical_dir, marker_above};
 use crate::engine::{Event, OnProgress};
 use crate::error::EngineError;
@@ -28,10 +28,11 @@ impl Control {
         self.env.fill(&mut nonce)?;
         let (creator, creator_name) = (self.keys.peer(), self.name.clone());
         let genesis = Genesis { name: name.to_owned(), creator, creator_name, nonce, replicas };
+        genesis.check()?;
         let id = genesis.volume();
         self.add_volume(id, name, Some(&dir), Holding::All, false)?;
         self.append(id, Time::from_ms(self.env.wall_ms()), Body::Genesis(genesis))?;
-        let captured = self.capture(id, false, progress)?;
+        let captured = self.capture(id, Gone::Asked, progress)?;
         Ok((id, captured))
     }
 
@@ -59,7 +60,7 @@ impl Control {
     /// The first look at a directory that joined, once a member's entries are here: files that are a version of
     /// what the volume knows are that version, anything else is captured as this peer's own.
     pub(super) fn finish_join(&mut self, id: VolumeId) -> Result<(), EngineError> {
-        self.capture(id, false, None)?;
+        self.capture(id, Gone::Asked, None)?;
         let store = self.store.clone();
         let held = self.held(id)?;
         held.more.joining = false;

@@ -9,6 +9,7 @@ mod fetch;
 mod gc;
 mod held;
 mod look;
+mod loss;
 mod materialise;
 mod members;
 mod read;
@@ -16,8 +17,12 @@ mod receive;
 mod recover;
 mod resolve;
 mod restore;
+mod room;
+pub(crate) mod rot;
+mod source;
 pub(crate) mod verify;
 mod window;
+mod withdraw;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,16 +31,18 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
+pub(crate) use append::contents;
 pub use capture::Captured;
 pub(crate) use fetch::Answer;
+pub use held::Dispute;
 use held::Duty;
 pub(crate) use held::{EMPTIED, Held};
 pub use look::Problem;
+pub(crate) use loss::Gone;
 pub use restore::RestoreReport;
+pub use room::NoRoom;
+pub use rot::Rotten;
 pub use verify::Verified;
-
-use append::Draft;
-pub(crate) use append::contents;
 
 use crate::disk::Hint;
 use crate::engine::Event;
@@ -127,11 +134,7 @@ impl Control {
 
     /// What this peer appends from now on goes to new logs: the ends of the old ones may be lost here.
     pub(crate) fn begin_new_logs(&mut self) -> Result<(), EngineError> {
-        for held in self.volumes.values_mut().filter(|held| held.state.log.is_some()) {
-            held.state.log = None;
-            held.commit(&self.store, Draft::default())?;
-        }
-        Ok(())
+        self.volumes.values_mut().try_for_each(|held| held.begin_new_log(&self.store))
     }
 
     /// Before anything else: what a crash left.
@@ -300,7 +303,7 @@ impl Control {
     /// A volume that stands still because its disk was gone goes on when the disk is back.
     fn return_to(&mut self, id: VolumeId) {
         let Some(held) = self.volumes.get_mut(&id) else { return };
-        let waits = held.state.halted.is_some() && !held.emptied && held.state.path.is_some();
+        let waits = held.state.halted.is_some() && held.halted_by_loss().is_none() && held.state.path.is_some();
         if waits && held.rest_until.is_none_or(|until| until <= held.env.now()) {
             held.rest_until = Some(held.env.now() + AFTER_FAILURE);
             self.attach(id);

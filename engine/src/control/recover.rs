@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use super::append::Draft;
 use super::look::recorded_below;
-use super::materialise::{NoSource, warn_set_aside};
+use super::materialise::warn_set_aside;
+use super::source::NoSource;
 use super::{Control, Held};
 use crate::disk::{Kind, Outcome, Step, Tree};
 use crate::error::EngineError;

@@ -1,6 +1,7 @@
 //! Settling forks: one entry closes one fork.
 
 use super::Control;
+use super::Gone;
 use super::append::Draft;
 use crate::engine::Event;
 use crate::error::EngineError;
@@ -15,7 +16,7 @@ impl Control {
     /// that close it.
     pub(crate) fn resolve(&mut self, id: VolumeId, fork: &Fork, choice: &Choice) -> Result<Vec<PatchId>, EngineError> {
         // What is on disk and not captured would be set aside by the resolution unseen.
-        self.capture(id, false, None)?;
+        self.capture(id, Gone::Asked, None)?;
         let (me, store) = (self.keys.peer(), self.store.clone());
         let held = self.held(id)?;
         let time = held.tick();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::append::{Draft, contents};
-use super::{Control, Held};
+use super::{Control, Gone, Held};
 use crate::content::{ContentError, Lacking, lacking};
 use crate::engine::Event;
 use crate::error::EngineError;
@@ -30,7 +30,7 @@ impl Control {
     pub(crate) fn restore(&mut self, id: VolumeId, wish: &Wish, dry: bool) -> Result<RestoreReport, EngineError> {
         if !dry && self.held(id)?.state.path.is_some() {
             // What is on disk and not captured would contest it.
-            self.capture(id, false, None)?;
+            self.capture(id, Gone::Asked, None)?;
         }
         let store = self.store.clone();
         let held = self.held(id)?;

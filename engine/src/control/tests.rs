@@ -238,3 +238,39 @@ fn what_was_written_within_the_tick_of_a_look_is_captured_before_it_is_replaced(
         assert_eq!(rig.engine.capture(id, None).unwrap().patches, 0, "it was captured");
     }
 }
+
+/// The bytes of a file are others, and its signature is what was recorded: no look finds it, and verifying does.
+#[test]
+fn rotten_bytes_are_told_put_right_and_never_captured() {
+    let rig = Rig::new(&["d/f", "stays"]);
+    let (id, node) = (rig.id, rig.node("d/f").unwrap());
+    let shown = rig.engine.volume(id).unwrap().shown(node).unwrap();
+    let before = rig.engine.volume(id).unwrap().frontier();
+    fs::write(rig.at("d/f"), "r/f").unwrap();
+    let file = fs::File::options().write(true).open(rig.at("d/f")).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
+    // As if the disk had done it.
+    let recorded = rig.engine.ask(Lane::Work, move |control| {
+        let store = control.store.clone();
+        let held = control.held(id)?;
+        let stat = held.tree()?.stat(&path("d/f"))?.unwrap();
+        let volume = held.volume.clone();
+        let mut overlay = Overlay::new(&volume);
+        overlay.show(node, shown);
+        let long_ago = crate::model::time::Mtime { secs: stat.ctime.secs + 100, nanos: 0 };
+        let sightings = [(node, (stat, long_ago))].into();
+        held.commit(&store, Draft { changes: overlay.into_changes(), sightings, ..Draft::default() })
+    });
+    recorded.unwrap();
+    assert_eq!(rig.engine.capture(id, None).unwrap().patches, 0);
+    let found = rig.engine.verify_tree(id, false, &|_| ()).unwrap();
+    assert_eq!(found.iter().map(|one| one.path.to_bytes()).collect::<Vec<_>>(), [b"d/f".to_vec()]);
+    assert_eq!(fs::read_to_string(rig.at("d/f")).unwrap(), "r/f", "only told");
+    let found = rig.engine.verify_tree(id, true, &|_| ()).unwrap();
+    assert_eq!(found[0].trouble, None);
+    assert_eq!(fs::read_to_string(rig.at("d/f")).unwrap(), "d/f");
+    assert_eq!(fs::read_to_string(found[0].kept.as_ref().unwrap()).unwrap(), "r/f", "whatever it was");
+    assert_eq!(rig.engine.verify_tree(id, true, &|_| ()).unwrap(), []);
+    assert_eq!(rig.engine.capture(id, None).unwrap().patches, 0);
+    assert_eq!(rig.engine.volume(id).unwrap().frontier(), before, "nobody hears of it");
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::held::Cursor;
+use super::room::NoRoom;
 use crate::environment::Environment;
 use crate::limits::{DEPTH_MAX, STEP_BATCH_NODES, WINDOW_NODES};
 use crate::model::ids::NodeId;
@@ -41,6 +42,8 @@ pub(crate) struct Window {
     ask_again: Option<Instant>,
     /// How often in a row that was in vain.
     asked: u32,
+    /// Nodes whose files are larger than what is free.
+    pub(super) no_room: BTreeMap<NodeId, NoRoom>,
     /// Nodes that cannot be shown before a directory comes to stand elsewhere; nothing is due for them.
     pub(super) barred: BTreeSet<NodeId>,
     /// Whether some rest until the disk has been looked at once more.
@@ -69,6 +72,7 @@ impl Window {
             unavailable_nodes: BTreeSet::new(),
             ask_again: None,
             asked: 0,
+            no_room: BTreeMap::new(),
             barred: BTreeSet::new(),
             doubt: false,
             env,
@@ -147,6 +151,14 @@ impl Window {
     pub(super) fn unbar(&mut self) {
         self.barred.clear();
         self.begin_anew();
+    }
+
+    /// A file is larger than what is free: it makes way for others until there may be room.
+    pub(super) fn wait_for_room(&mut self, node: NodeId, why: NoRoom, first: Duration) {
+        self.ready.remove(&node);
+        self.tasks.remove(&node);
+        self.no_room.insert(node, why);
+        self.rest(node, first);
     }
 
     /// For people: what cannot be shown, if anything.
@@ -284,6 +296,7 @@ impl Window {
         self.resting.remove(&node);
         self.deferred.remove(&node);
         self.refusals.remove(&node);
+        self.no_room.remove(&node);
         self.ready.remove(&node);
         self.tasks.remove(&node);
         self.unavailable_nodes.remove(&node);

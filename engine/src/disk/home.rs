@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{DiskError, private};
+use super::{DiskError, Inode, private, sys};
 use crate::limits::HOME_FILE_BYTES_MAX;
 
 /// The engine's own; whoever drives an engine may have a lock of its own in the same home.
@@ -50,6 +50,20 @@ impl Home {
     /// Writes a file with mode 0600, durably and whole or not at all. One writer a name at a time.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
         private::write(&self.fd, name, bytes).map_err(|errno| self.trouble(name, errno))
+    }
+
+    /// The same with bytes that may say which file they are in: a copy of it is another file.
+    pub fn write_with(&self, name: &str, bytes: impl FnOnce(Inode) -> Vec<u8>) -> Result<(), DiskError> {
+        private::write_with(&self.fd, name, bytes).map_err(|errno| self.trouble(name, errno))
+    }
+
+    /// Which file that is; nothing if there is none of that name.
+    pub fn inode(&self, name: &str) -> Result<Option<Inode>, DiskError> {
+        match sys::stat_at(&self.fd, name) {
+            Ok(seen) => Ok(Some(seen.stat.inode)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.trouble(name, errno)),
+        }
     }
 
     /// Takes a file away; none of that name will do. Not durable by itself.

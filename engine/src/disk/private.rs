@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::Inode;
 use super::sys::{self, Result};
 
 const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -54,6 +55,11 @@ pub(super) fn read(folder: impl AsFd, name: &str, max: u64) -> Result<Option<Vec
 
 /// Replaces a file; after a crash it is the old one or the new one, whole.
 pub(super) fn write(folder: impl AsFd, name: &str, bytes: &[u8]) -> Result<()> {
+    write_with(folder, name, |_| bytes.to_vec())
+}
+
+/// The same with bytes that may say which file they are in.
+pub(super) fn write_with(folder: impl AsFd, name: &str, bytes: impl FnOnce(Inode) -> Vec<u8>) -> Result<()> {
     let temp = format!("{name}.new");
     // What an interrupted write left is worth nothing.
     match fs::unlinkat(&folder, &temp, AtFlags::empty()) {
@@ -62,6 +68,7 @@ pub(super) fn write(folder: impl AsFd, name: &str, bytes: &[u8]) -> Result<()> {
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = fs::openat(&folder, &temp, flags, OWNER_ONLY)?;
+    let bytes = bytes(sys::stat_fd(&fd)?.stat.inode);
     let mut written = 0;
     while written < bytes.len() {
         match rustix::io::pwrite(&fd, &bytes[written..], written as u64) {

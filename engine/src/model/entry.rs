@@ -98,6 +98,20 @@ pub enum Body {
     Member(Member),
     /// A peer is no member any more.
     Remove(PeerId),
+    /// Of another log of the same author, there are two forms; this one is given up for the other.
+    Withdraw(Withdraw),
+}
+
+/// A peer whose disk went back in time continued a log that it had continued before. It copies what others have not
+/// into a new log and gives up that form of the old one, so that all take the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdraw {
+    /// Which log.
+    pub log: LogId,
+    /// The first entry in which its forms differ.
+    pub seq: u64,
+    /// The hash of that entry in the form that is given up.
+    pub hash: EntryHash,
 }
 
 /// One entry of one log.
@@ -114,7 +128,7 @@ pub struct Entry {
     /// What its author had of other logs and had not already named in this one.
     pub deps: Vec<(LogId, u64)>,
     /// By its author's clock: later than all that its author had of other logs, and no earlier than the entry before
-    /// it; those of one commit have one time. What a peer claims: `check` cannot tell whether it is so.
+    /// it; those of one commit have one time. Whoever takes it in asks `is_dated_after`.
     pub time: Time,
     /// What it says.
     pub body: Body,
@@ -167,6 +181,12 @@ impl Genesis {
     pub fn volume(&self) -> VolumeId {
         VolumeId::derive("pfs v1 volume", &encode(self))
     }
+
+    /// Whether it calls things by what can be names; to be asked before anything is made for it.
+    pub fn check(&self) -> Result<(), EntryError> {
+        let fits = is_called(&self.name) && is_called(&self.creator_name);
+        if fits { Ok(()) } else { Err(EntryError::Name { origin: self.creator, seq: 1 }) }
+    }
 }
 
 impl Invite {
@@ -212,12 +232,21 @@ impl Entry {
     pub fn patches(&self) -> &[Patch] {
         match &self.body {
             Body::Patches(patches) => patches,
-            Body::Genesis(_) | Body::Invite(_) | Body::Member(_) | Body::Remove(_) => &[],
+            Body::Genesis(_) | Body::Invite(_) | Body::Member(_) | Body::Remove(_) | Body::Withdraw(_) => &[],
         }
     }
 }
 
 impl Entry {
+    /// Whether its time fits: later than each entry of others that it depends on, no earlier than those of its author:
+    /// the one before it, and those in other logs. Everything that asks what came before something else relies on it.
+    pub fn is_dated_after(&self, before: Option<Time>, deps: impl IntoIterator<Item = (LogId, Time)>) -> bool {
+        let fits = |(log, time): (LogId, Time)| {
+            if log.origin == self.log.origin { time <= self.time } else { time < self.time }
+        };
+        before.is_none_or(|before| before <= self.time) && deps.into_iter().all(fits)
+    }
+
     /// Everything that can be checked without its signature and other entries: bounds, names, patches. Its author
     /// asks as well, before it signs: an entry that others refuse is the last of its log.
     pub fn check(&self) -> Result<(), EntryError> {
@@ -233,13 +262,13 @@ impl Entry {
         {
             return Err(EntryError::Bounds { origin, seq });
         }
-        let fits = match body {
-            Body::Genesis(Genesis { name, creator_name, .. }) => is_called(name) && is_called(creator_name),
-            Body::Member(member) => is_called(&member.name),
-            Body::Patches(_) | Body::Invite(_) | Body::Remove(_) => true,
-        };
-        if !fits {
-            return Err(EntryError::Name { origin, seq });
+        match body {
+            Body::Genesis(genesis) => genesis.check()?,
+            Body::Member(member) if !is_called(&member.name) => return Err(EntryError::Name { origin, seq }),
+            Body::Withdraw(given) if given.log.origin != origin || given.log == *log || given.seq < 2 => {
+                return Err(EntryError::Bounds { origin, seq });
+            }
+            Body::Member(_) | Body::Patches(_) | Body::Invite(_) | Body::Remove(_) | Body::Withdraw(_) => {}
         }
         self.patches().iter().try_for_each(|patch| patch.check(*volume).map_err(EntryError::from))
     }

@@ -103,7 +103,7 @@ impl Roster {
                 Some(open) if open.invite.role == new.role => Ok(()),
                 _ => Err(NotAllowed::NoInvite),
             },
-            Body::Genesis(_) | Body::Patches(_) | Body::Invite(_) | Body::Remove(_) => Ok(()),
+            Body::Genesis(_) | Body::Patches(_) | Body::Invite(_) | Body::Remove(_) | Body::Withdraw(_) => Ok(()),
         }
     }
 
@@ -115,7 +115,7 @@ impl Roster {
                 let info = MemberInfo { name: genesis.creator_name.clone(), role: Role::Writer, holding: Holding::All };
                 self.members.insert(genesis.creator, info);
             }
-            Body::Patches(_) => {}
+            Body::Patches(_) | Body::Withdraw(_) => {}
             Body::Invite(invite) => {
                 self.invites.insert(invite.id, OpenInvite { invite: invite.clone(), used: 0 });
             }

@@ -4,6 +4,7 @@ pub mod capture;
 pub mod change;
 mod draft;
 pub mod fetch;
+pub mod losses;
 pub mod materialise;
 pub mod resolve;
 pub mod restore;

@@ -11,7 +11,7 @@ use super::{Store, StoreError};
 use crate::model::codec::encode;
 use crate::model::entry::{Body, Entry, SignedEntry};
 use crate::model::facts::{Eye, Known, NodeState};
-use crate::model::ids::{ChunkId, NodeId, PatchId, VolumeId};
+use crate::model::ids::{ChunkId, LogId, NodeId, PatchId, VolumeId};
 use crate::model::name::Name;
 use crate::model::patch::{Content, Patch, Root};
 use crate::model::time::Time;
@@ -23,6 +23,8 @@ pub struct Batch {
     pub volume: VolumeId,
     /// Entries to append to their logs, in causal order. Their patches need not be in `patches` too.
     pub entries: Vec<SignedEntry>,
+    /// Logs that are cut before anything is appended: the last number that stays. Their patches stay.
+    pub cuts: BTreeMap<LogId, u64>,
     /// Nodes as they now are.
     pub nodes: BTreeMap<NodeId, NodeState>,
     /// Patches that are new, or known already.
@@ -59,6 +61,7 @@ impl Batch {
         Self {
             volume,
             entries: Vec::new(),
+            cuts: BTreeMap::new(),
             nodes: BTreeMap::new(),
             patches: BTreeMap::new(),
             retimed: BTreeMap::new(),
@@ -128,8 +131,14 @@ impl Making<'_> {
             .into_iter()
             .map(|signed| (signed.entry.patches().iter().map(Patch::id).collect::<Vec<_>>(), signed))
             .collect();
-        let listed = entries.iter().flat_map(|(ids, _)| ids);
+        let cut = self.cut(std::mem::take(&mut batch.cuts))?;
+        let listed = entries.iter().flat_map(|(ids, _)| ids).chain(cut.iter().map(|(id, _, _)| id));
         let mut touched = self.patch_rows(listed.chain(batch.patches.keys()).chain(batch.retimed.keys()))?;
+        for (id, log, seq) in cut {
+            if let Some(row) = touched.get_mut(&id) {
+                row.attestations.retain(|(by, at, _)| (*by, *at) != (log, seq));
+            }
+        }
         for (id, Known { patch, time }) in std::mem::take(&mut batch.patches) {
             let row = touched.entry(id).or_insert_with(|| PatchRow::new(patch, time));
             row.time = row.time.min(time);
@@ -163,6 +172,28 @@ impl Making<'_> {
                 self.changes.delete(Table::Released, schema::root(self.core.slot, *root));
             }
         }
+    }
+
+    /// Takes the ends of logs away; gives what they attested.
+    fn cut(&mut self, cuts: BTreeMap<LogId, u64>) -> Result<Vec<(PatchId, LogId, u64)>, StoreError> {
+        let mut attested = Vec::new();
+        for (log, last) in cuts {
+            for seq in last + 1..=self.next.frontier.seq(log) {
+                let key = schema::entry(self.core.slot, log, seq);
+                let row = self.store.backend().get(Table::Entries, &key)?;
+                let row: EntryRow = rows::read(Table::Entries, &row.ok_or_else(|| schema::malformed(Table::Entries))?)?;
+                self.changes.delete(Table::Entries, key);
+                self.changes.delete(Table::Times, schema::time(self.core.slot, row.time, log, seq));
+                if let BodyRow::Patches(ids) = row.body {
+                    attested.extend(ids.into_iter().map(|id| (id, log, seq)));
+                }
+            }
+            match last {
+                0 => drop(self.next.frontier.0.remove(&log)),
+                _ => drop(self.next.frontier.0.insert(log, last)),
+            }
+        }
+        Ok(attested)
     }
 
     /// The rows of those patches that are known already.

@@ -23,6 +23,11 @@ impl Volume {
         Ok(self.entry_row(log, seq)?.map(|row| (seq, row.hash)))
     }
 
+    /// An entry's hash, and when its author dated it.
+    pub fn entry_known(&self, log: LogId, seq: u64) -> Result<Option<(EntryHash, Time)>, StoreError> {
+        Ok(self.entry_row(log, seq)?.map(|row| (row.hash, row.time)))
+    }
+
     /// An entry.
     pub fn entry(&self, log: LogId, seq: u64) -> Result<Option<SignedEntry>, StoreError> {
         let row = self.entry_row(log, seq)?;

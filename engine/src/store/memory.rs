@@ -208,8 +208,7 @@ impl Backend for Medium {
     }
 
     fn bytes(&self, table: Table) -> Result<u64, StoreError> {
-        let rows = &self.tables()[table as usize];
-        Ok(rows.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum())
+        Ok(self.tables().rows[table as usize].iter().map(|(key, value)| (key.len() + value.len()) as u64).sum())
     }
 
     fn compact(&self, _: Table) -> Result<(), StoreError> {

@@ -91,6 +91,8 @@ pub enum BodyKind {
     Member,
     /// A peer is no member any more.
     Remove,
+    /// One form of another log is given up.
+    Withdraw,
 }
 
 /// An entry without its patches.
@@ -137,6 +139,7 @@ impl EntryRow {
             BodyRow::Other(Body::Invite(_)) => BodyKind::Invite,
             BodyRow::Other(Body::Member(_)) => BodyKind::Member,
             BodyRow::Other(Body::Remove(_)) => BodyKind::Remove,
+            BodyRow::Other(Body::Withdraw(_)) => BodyKind::Withdraw,
         }
     }
 }

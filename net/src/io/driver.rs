@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use pfs_engine::handle::Received;
 use pfs_engine::model::entry::SignedEntry;
 use pfs_engine::model::frontier::Frontier;
-use pfs_engine::model::ids::{PeerId, VolumeId};
+use pfs_engine::model::ids::{LogId, PeerId, VolumeId};
 use quinn::{Chunk, ReadError, RecvStream, SendStream, WriteError};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -75,9 +76,9 @@ struct Driver {
 
 /// What a blocking call brought.
 enum Answer {
-    Looked(VolumeId, Option<(Option<Frontier>, bool)>),
+    Looked(VolumeId, Option<(Option<Frontier>, bool)>, BTreeMap<LogId, u64>),
     Loaded(VolumeId, Vec<SignedEntry>),
-    Stored(VolumeId, Result<Frontier, StoreRefusal>),
+    Stored(VolumeId, Result<Received, StoreRefusal>),
     Admitted(VolumeId, Result<(), Refusal>),
     Noted,
 }
@@ -251,9 +252,10 @@ impl Driver {
     fn answered(&mut self, answer: Answer) {
         let now_ms = self.now_ms();
         match answer {
-            Answer::Looked(volume, seen) => {
+            Answer::Looked(volume, seen, disputes) => {
                 if let Some((frontier, listed)) = seen {
                     self.session.standing(volume, frontier, listed);
+                    self.session.show(volume, disputes);
                 }
                 if self.looking.remove(&volume) == Some(true) {
                     self.look(volume);
@@ -285,6 +287,7 @@ impl Driver {
                         None
                     }
                 },
+                local.disputes(volume),
             )
         });
     }

@@ -162,6 +162,8 @@ impl Hub {
             LocalEvent::Appended(volume) => {
                 roster.links.values().for_each(|held| held.mailbox.changed(volume));
             }
+            // Frontiers only grow within a session: new ones begin with what is so now.
+            LocalEvent::Withdrawn(_) => roster.links.values().for_each(|held| held.mailbox.bye(Bye::Shutdown)),
             LocalEvent::Members(volume) => {
                 roster.links.values().for_each(|held| held.mailbox.changed(volume));
                 roster.stale.insert(volume);

@@ -3,8 +3,9 @@
 //! Never sent: what the other side has told us that it has, and what we have sent already. Never lost: what
 //! was sent and not taken is told anew by the other side's next `Volume`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+use pfs_engine::handle::{Parted, Received};
 use pfs_engine::model::entry::SignedEntry;
 use pfs_engine::model::frontier::Frontier;
 use pfs_engine::model::ids::{LogId, VolumeId};
@@ -51,6 +52,8 @@ pub(super) struct Exchange {
     /// Bytes of each message of entries not yet acknowledged.
     in_flight: VecDeque<usize>,
     supply: Supply,
+    /// Logs of which the remote has another form, and what it was shown of ours.
+    shown: BTreeMap<LogId, Shown>,
     /// Messages and bytes that are being stored.
     storing: Option<Batch>,
     /// Received since.
@@ -72,6 +75,17 @@ enum Supply {
     Dry,
 }
 
+/// Our form of a log, for one who has another.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    /// From this entry on.
+    from: u64,
+    /// How often it was shown from further back.
+    steps: u32,
+    /// Whether it is on its way.
+    is_sent: bool,
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Batch {
     messages: u32,
@@ -91,6 +105,7 @@ impl Exchange {
             untold: Frontier::default(),
             in_flight: VecDeque::new(),
             supply: Supply::Ready,
+            shown: BTreeMap::new(),
             storing: None,
             waiting: Vec::new(),
             batch: Batch::default(),
@@ -155,7 +170,10 @@ impl Exchange {
     /// The remote says what it has.
     pub(super) fn heard_volume(&mut self, common: &mut Common, frontier: Frontier) {
         join(&mut self.untold, &frontier);
-        self.theirs = Some(frontier);
+        let theirs = self.theirs.insert(frontier);
+        for (log, shown) in self.shown.iter().filter(|(_, shown)| !shown.is_sent) {
+            theirs.0.insert(*log, shown.from - 1);
+        }
         self.trust_first_words();
         self.tell_holds(common);
         self.supply.refresh();
@@ -221,15 +239,16 @@ impl Exchange {
     pub(super) fn stored(
         &mut self,
         common: &mut Common,
-        result: Result<Frontier, StoreRefusal>,
+        result: Result<Received, StoreRefusal>,
         now_ms: u64,
     ) -> Result<(), String> {
         let Some(batch) = self.storing.take() else { return Ok(()) };
         common.unstored -= batch.bytes;
         match result {
-            Ok(frontier) => {
+            Ok(Received { frontier, parted }) => {
                 self.refusals = 0;
                 join(self.mine.get_or_insert_default(), &frontier);
+                parted.into_iter().for_each(|(log, parted)| self.show_ours(log, parted));
             }
             Err(StoreRefusal::Hostile(reason)) => return Err(reason),
             Err(StoreRefusal::NotYet | StoreRefusal::Failed) => {
@@ -242,6 +261,30 @@ impl Exchange {
         self.store(common);
         self.pump(common);
         Ok(())
+    }
+
+    /// Two forms of these logs are known here: the remote is shown ours, once.
+    pub(super) fn show(&mut self, common: &mut Common, disputes: BTreeMap<LogId, u64>) {
+        for (log, seq) in disputes {
+            self.show_ours(log, Parted { seq, is_first: true });
+        }
+        self.pump(common);
+    }
+
+    /// The remote has another form of a log than we: we send ours from where they part, so that it knows as well, and
+    /// its author can settle it. Where that is not known yet, from further back each time, until one of us finds it.
+    fn show_ours(&mut self, log: LogId, Parted { seq, is_first }: Parted) {
+        let shown = self.shown.entry(log).or_insert(Shown { from: u64::MAX, steps: 0, is_sent: true });
+        let back = if is_first { 0 } else { 1 << shown.steps.min(62) };
+        let wanted = seq.saturating_sub(back).max(1);
+        if wanted < shown.from {
+            *shown = Shown { from: wanted, steps: shown.steps + 1, is_sent: false };
+        }
+        // What the remote sends of it meanwhile says that it has more, and is no reason not to.
+        if let (false, Some(theirs)) = (shown.is_sent, self.theirs.as_mut()) {
+            theirs.0.insert(log, shown.from - 1);
+            self.supply.refresh();
+        }
     }
 
     /// What `Action::Load` brought.
@@ -262,6 +305,9 @@ impl Exchange {
                 break;
             }
             theirs.advance(log, seq);
+            if let Some(shown) = self.shown.get_mut(&log) {
+                shown.is_sent |= seq == shown.from;
+            }
             match pages.last_mut().filter(|(_, page)| page + bytes <= ENTRIES_BYTES) {
                 Some((page, size)) => {
                     page.push(signed);

@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pfs_engine::handle::Received;
 use pfs_engine::model::entry::{Holding, SignedEntry};
 use pfs_engine::model::frontier::Frontier;
-use pfs_engine::model::ids::VolumeId;
+use pfs_engine::model::ids::{LogId, VolumeId};
 
 use super::exchange::{Common, Exchange};
 use super::frame::FrameTooLarge;
@@ -277,6 +278,13 @@ impl Session {
         }
     }
 
+    /// Logs of which our side knows two forms, and from which entry on.
+    pub fn show(&mut self, volume: VolumeId, disputes: BTreeMap<LogId, u64>) {
+        if let Some(exchange) = self.exchanges.get_mut(&volume).filter(|_| !self.closed) {
+            exchange.show(&mut self.common, disputes);
+        }
+    }
+
     /// The answer to `Action::Load`; empty where it failed.
     pub fn loaded(&mut self, volume: VolumeId, entries: Vec<SignedEntry>) {
         if let Some(exchange) = self.exchanges.get_mut(&volume).filter(|_| !self.closed) {
@@ -286,7 +294,7 @@ impl Session {
     }
 
     /// The answer to `Action::Store`.
-    pub fn stored(&mut self, volume: VolumeId, result: Result<Frontier, StoreRefusal>, now_ms: u64) {
+    pub fn stored(&mut self, volume: VolumeId, result: Result<Received, StoreRefusal>, now_ms: u64) {
         let Some(exchange) = self.exchanges.get_mut(&volume).filter(|_| !self.closed) else { return };
         if let Err(evidence) = exchange.stored(&mut self.common, result, now_ms) {
             self.forged(evidence);

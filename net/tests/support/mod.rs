@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use pfs_engine::handle::Received;
 use pfs_engine::model::entry::{Body, Entry, Genesis, Holding, Invite, Member, Role, SignedEntry};
 use pfs_engine::model::frontier::Frontier;
 use pfs_engine::model::ids::{ChunkId, EntryHash, Epoch, LogId, NodeId, PeerId, VolumeId};
@@ -222,7 +223,7 @@ impl Volume {
                     members.insert(member.peer, info);
                 }
                 Body::Remove(peer) => _ = members.remove(peer),
-                Body::Patches(_) | Body::Invite(_) => {}
+                Body::Patches(_) | Body::Withdraw(_) | Body::Invite(_) => {}
             }
         }
         members
@@ -302,7 +303,7 @@ impl Local for Fake {
         Ok(page.cloned().collect())
     }
 
-    fn receive(&self, volume: VolumeId, entries: Vec<SignedEntry>) -> Result<Frontier, ReceiveError> {
+    fn receive(&self, volume: VolumeId, entries: Vec<SignedEntry>) -> Result<Received, ReceiveError> {
         let mut state = self.lock();
         let held = state.volumes.get_mut(&volume).ok_or(LocalError::UnknownVolume(volume))?;
         for signed in entries {
@@ -314,7 +315,7 @@ impl Local for Fake {
         drop(state);
         self.tell(LocalEvent::Members(volume));
         self.tell(LocalEvent::Appended(volume));
-        Ok(frontier)
+        Ok(Received { frontier, ..Received::default() })
     }
 
     fn admit(

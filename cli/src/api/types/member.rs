@@ -112,4 +112,7 @@ pub(crate) struct Membership {
     pub(crate) volume: String,
     pub(crate) role: Role,
     pub(crate) holding: Holding,
+    /// It wrote one of its logs in two ways; nothing more of that log is taken until it has settled that.
+    #[serde(default)]
+    pub(crate) disputed: bool,
 }

@@ -69,6 +69,9 @@ pub(crate) struct CaptureRequest {
     /// Somebody vouches for what the disk shows, where the volume is halted.
     #[serde(default)]
     pub(crate) force: bool,
+    /// What is gone is brought back from the history.
+    #[serde(default)]
+    pub(crate) bring_back: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,12 +187,15 @@ pub(crate) struct Verified {
     pub(crate) damaged: Vec<Problem>,
 }
 
-/// A file whose bytes came back from other peers.
+/// A file whose bytes are right again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HealedFile {
     /// The volume's name.
     pub(crate) volume: String,
     pub(crate) path: RawPath,
+    /// Where the wrong bytes are, that were in its place in the tree; none where what was stored was damaged.
+    #[serde(default)]
+    pub(crate) kept: Option<RawPath>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

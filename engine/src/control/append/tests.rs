@@ -83,6 +83,17 @@ fn an_entry_that_depends_on_more_logs_than_one_can_name_is_taken_by_others() {
     assert_eq!(carla.volume(id).unwrap().frontier(), anna.volume(id).unwrap().frontier());
 }
 
+/// A name that cannot be one leaves no volume behind.
+#[test]
+fn a_volume_by_a_name_that_others_would_refuse_is_not_made() {
+    let (_home, dir, anna) = peer("anna");
+    let refusal = anna.track(dir.path(), "a\nb", 1, None);
+    assert!(matches!(refusal, Err(EngineError::Entry(_))), "{refusal:?}");
+    assert_eq!(anna.store().volumes(), []);
+    assert!(!dir.path().join(".pfs/volume").exists());
+    anna.track(dir.path(), "v", 1, None).unwrap();
+}
+
 /// What others would refuse is refused here, and the log goes on as if nobody had asked.
 #[test]
 fn an_entry_that_others_would_refuse_is_not_appended() {

@@ -118,6 +118,19 @@ impl Tree {
         keep(self, (&tmp, temp::parking(node).as_bytes()), None).map_err(trouble)
     }
 
+    /// Gives a file a second name where nothing ever clears it away, so that its bytes outlive what replaces it.
+    pub fn keep_aside(&self, path: &RelPath) -> Result<SetAside, DiskError> {
+        let link = || {
+            let (above, name) = path.split_last().ok_or(Errno::INVAL)?;
+            let folder = private::make_dir(self.own_dir()?, SET_ASIDE)?;
+            let kept = aside(Some(path));
+            sys::link_new((&self.handle(&above)?, name.as_bytes()), (&folder, kept.as_bytes()))?;
+            fs::fsync(&folder)?;
+            Ok(SetAside { from: Some(path.clone()), kept: self.root().join(".pfs").join(SET_ASIDE).join(kept) })
+        };
+        link().map_err(|errno: Errno| DiskError::io(path, errno))
+    }
+
     /// Clears away what a crash has left in `.pfs/tmp`, except what is parked. Not while steps are carried out.
     pub fn sweep(&self) -> Result<Vec<SetAside>, DiskError> {
         let trouble = |errno| DiskError::io(self.root().join(".pfs").join(TMP).display(), errno);
@@ -244,16 +257,20 @@ fn at(step: &Step) -> &RelPath {
 
 /// Moves something out of `.pfs/tmp` to where nothing ever clears it away.
 fn keep(tree: &Tree, what: sys::Spot<'_>, from: Option<&RelPath>) -> Result<SetAside, Errno> {
-    // Made readable, its bytes may become three times as many.
-    const LABEL_BYTES_MAX: usize = 50;
     let folder = private::make_dir(tree.own_dir()?, SET_ASIDE)?;
-    let label = from.and_then(|path| path.0.last()).map_or(&[][..], Name::as_bytes);
-    let label = String::from_utf8_lossy(&label[..label.len().min(LABEL_BYTES_MAX)]).into_owned();
-    let kept = temp::unique("", &label);
+    let kept = aside(from);
     sys::rename_out(what, (&folder, kept.as_bytes()))?;
     fs::fsync(&folder)?;
     let kept = tree.root().join(".pfs").join(SET_ASIDE).join(kept);
     Ok(SetAside { from: from.cloned(), kept })
+}
+
+/// A fresh name that tells what it was.
+fn aside(from: Option<&RelPath>) -> String {
+    // Made readable, its bytes may become three times as many.
+    const LABEL_BYTES_MAX: usize = 50;
+    let label = from.and_then(|path| path.0.last()).map_or(&[][..], Name::as_bytes);
+    temp::unique("", &String::from_utf8_lossy(&label[..label.len().min(LABEL_BYTES_MAX)]))
 }
 
 /// Whether two signatures, one from before a rename and one from after it, are of the same unchanged thing. The

@@ -1,5 +1,7 @@
 //! What an entry may be, whoever wrote it.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::model::ids::Epoch;
 
@@ -63,4 +65,28 @@ fn only_its_author_signs_it() {
     let mut other = signed.clone();
     other.entry = member("carl".into());
     assert_eq!(other.check(), Err(EntryError::Signature { origin: author().peer(), seq: 2 }));
+}
+
+proptest! {
+    /// However the clocks of honest peers go, what they append is dated after what they had.
+    #[test]
+    fn honest_entries_are_dated_after_what_they_depend_on(
+        steps in prop::collection::vec((0..3_usize, 0..3_usize, 0..1_000_u64), 1..60),
+    ) {
+        // Of each peer the latest time that it has seen, and its own last entry and that of others.
+        let mut seen = [Time::default(); 3];
+        let mut last = [None; 3];
+        for (writer, reader, wall_ms) in steps {
+            let before = last[writer];
+            let known = seen[writer];
+            let time = known.next(wall_ms);
+            let entry = Entry { time, ..entry(Body::Patches(Vec::new())) };
+            let other = LogId { origin: PeerId([9; 32]), ..log(1) };
+            prop_assert!(entry.is_dated_after(before, [(other, known), (log(2), known)]));
+            prop_assert!(!entry.is_dated_after(before, [(other, time)]), "no earlier is not later");
+            prop_assert!(entry.is_dated_after(before, [(log(2), time)]), "but it will do among one's own");
+            (seen[writer], last[writer]) = (time, Some(time));
+            seen[reader] = seen[reader].max(time);
+        }
+    }
 }

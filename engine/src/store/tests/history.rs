@@ -13,7 +13,7 @@ use crate::model::entry::{Body, SignedEntry};
 use crate::model::facts::{Eye, Facts, NodeState};
 use crate::model::frontier::Frontier;
 use crate::model::ids::{ChunkId, LogId, PatchId, PeerId};
-use crate::model::patch::Root;
+use crate::model::patch::{Patch, Root};
 use crate::model::time::Time;
 
 /// Commits entries of three authors in this order, each with a patch of its own and one that all share.
@@ -71,7 +71,7 @@ proptest! {
             }
             prop_assert_eq!(seen.len(), all.len());
             for (n, (head, signed)) in seen.iter().rev().zip(&all).enumerate() {
-                let patches: Vec<_> = signed.entry.patches().iter().map(crate::model::patch::Patch::id).collect();
+                let patches: Vec<_> = signed.entry.patches().iter().map(Patch::id).collect();
                 prop_assert_eq!((head.log, head.seq, head.time), (signed.entry.log, signed.entry.seq, signed.entry.time));
                 prop_assert_eq!((&head.patches, head.kind), (&patches, BodyKind::Patches));
                 prop_assert_eq!(head.arrival, n as u64 + 1);
@@ -269,5 +269,33 @@ fn commits_at_once_keep_logs_and_arrivals_whole() {
         assert_eq!(volume.attestations(patch(0).id()).unwrap().len() as u64, 4 * EACH);
         assert_eq!(volume.state().next_arrival, 4 * EACH + 1);
         assert_eq!(store.chunk_ids(None, usize::MAX).unwrap().len() as u64, 4 * EACH);
+    }
+}
+
+/// The end of a log is taken away and another comes in its place; what it attested stays known.
+#[test]
+fn a_log_that_is_cut_goes_on_from_there() {
+    let (stores, _dir) = both();
+    for store in stores {
+        let volume = store.create_volume(VOLUME, &state()).unwrap();
+        let all = write(&store, &volume, &[0, 0, 1, 0]);
+        let log = all[0].entry.log;
+        let (ids, kept): (Vec<PatchId>, _) =
+            (all[3].entry.patches().iter().map(Patch::id).collect(), all[..3].to_vec());
+        store.commit(Batch { cuts: [(log, 2)].into(), ..Batch::new(VOLUME) }).unwrap();
+        let held = volume.entries_after(&Frontier::default(), usize::MAX).unwrap();
+        assert_eq!(held, kept);
+        assert_eq!(volume.recent(None, 9).unwrap().len(), 3);
+        assert_eq!(volume.attestations(ids[0]).unwrap(), []);
+        assert_eq!(volume.attestations(ids[1]).unwrap().len(), 3, "the one that all share");
+        assert!(Facts::patch(&volume, ids[0]).unwrap().is_some());
+        // What comes in its place may come in the same batch.
+        let other = Author::new(1).next(&volume, 300, vec![patch(77)]);
+        store.commit(Batch { entries: vec![other.clone()], ..Batch::new(VOLUME) }).unwrap();
+        let (_, head) = volume.head(log).unwrap().unwrap();
+        assert_eq!(head, other.entry.hash());
+        store.commit(Batch { cuts: [(log, 0)].into(), ..Batch::new(VOLUME) }).unwrap();
+        assert_eq!(volume.frontier().0.len(), 1);
+        assert_eq!(volume.entries_after(&Frontier::default(), usize::MAX).unwrap(), kept[2..]);
     }
 }
