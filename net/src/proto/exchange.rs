@@ -248,7 +248,9 @@ impl Exchange {
             Ok(Received { frontier, parted }) => {
                 self.refusals = 0;
                 join(self.mine.get_or_insert_default(), &frontier);
-                parted.into_iter().for_each(|(log, parted)| self.show_ours(log, parted));
+                for (log, parted) in parted {
+                    self.show_ours(log, parted);
+                }
             }
             Err(StoreRefusal::Hostile(reason)) => return Err(reason),
             Err(StoreRefusal::NotYet | StoreRefusal::Failed) => {
