@@ -279,7 +279,7 @@ impl Engine {
     pub fn verify_tree(&self, id: VolumeId, repair: bool, progress: &dyn Fn(u64)) -> Result<Vec<Rotten>, EngineError> {
         let volume = self.volume(id)?;
         let Ok(tree) = self.ask(Lane::Urgent, move |control| control.tree_of(id)) else { return Ok(Vec::new()) };
-        let mut found = rotten(self.store(), (&volume, &tree), progress)?;
+        let mut found = rotten(self.store(), (&volume, &tree), self.env(), progress)?;
         if !repair || found.is_empty() {
             return Ok(found);
         }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use pfs_engine::handle::Received;
 use pfs_engine::model::entry::SignedEntry;
 use pfs_engine::model::frontier::Frontier;
 use pfs_engine::model::ids::{ChunkId, VolumeId};
@@ -17,7 +18,7 @@ use super::peer::{Check, Peer};
 enum Answer {
     Looked(VolumeId, Option<(Option<Frontier>, bool)>),
     Loaded(VolumeId, Vec<SignedEntry>),
-    Stored(VolumeId, Result<Frontier, StoreRefusal>),
+    Stored(VolumeId, Result<Received, StoreRefusal>),
 }
 
 /// A chunk in stored form, if it is there.

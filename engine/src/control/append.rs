@@ -47,7 +47,7 @@ impl Held {
         self.state.time.next(self.env.wall_ms())
     }
 
-    fn new_log(&self, keys: &Keypair) -> Result<LogId, EngineError> {
+    pub(super) fn new_log(&self, keys: &Keypair) -> Result<LogId, EngineError> {
         let mut epoch = [0; 8];
         self.env.fill(&mut epoch)?;
         Ok(LogId { origin: keys.peer(), epoch: Epoch(u64::from_le_bytes(epoch)) })

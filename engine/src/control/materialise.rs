@@ -5,6 +5,7 @@
 //! captured is looked at first and planned anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::append::Draft;

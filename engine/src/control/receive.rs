@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::append::{Draft, contents};
-use super::{Control, Dispute, Held, wall_ms};
+use super::{Control, Dispute, Held};
 use crate::engine::Event;
 use crate::error::EngineError;
 use crate::handle::{Parted, Received};

@@ -12,6 +12,7 @@ use super::source::FromStore;
 use super::{Control, Held};
 use crate::content::{self, ContentError};
 use crate::disk::{Expect, FileReader, Kind, Outcome, Stat, Step, Tree};
+use crate::environment::Environment;
 use crate::error::EngineError;
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::model::chunk::Unpacker;
@@ -40,6 +41,7 @@ pub struct Rotten {
 pub(crate) fn rotten(
     store: &Store,
     (volume, tree): (&Volume, &Tree),
+    env: &dyn Environment,
     progress: &dyn Fn(u64),
 ) -> Result<Vec<Rotten>, EngineError> {
     let (mut found, mut unpacker, mut read) = (Vec::new(), Unpacker::new(), 0);
@@ -52,7 +54,7 @@ pub(crate) fn rotten(
                 continue;
             }
             let Some(content) = captured(volume, &record)? else { continue };
-            if may_hide_writes(&record.stat, wall_time()) || !looks_the_same(tree, &path, &record.stat) {
+            if may_hide_writes(&record.stat, wall_time(env)) || !looks_the_same(tree, &path, &record.stat) {
                 continue;
             }
             let Ok(reader) = tree.read(&path) else { continue };
@@ -163,7 +165,7 @@ impl Held {
         };
         let expect = Expect::Stat(expect);
         let step = Step::WriteFile { at: one.path.clone(), expect, len, root, mtime, attr };
-        let read_at = wall_time();
+        let read_at = wall_time(&*self.env);
         let mut carried = tree.carry_out(&[step], &FromStore::new(store));
         match carried.outcomes.pop() {
             Some(Outcome::Done(Some(stat))) => {

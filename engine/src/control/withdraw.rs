@@ -5,7 +5,7 @@
 //! are known by what they are.
 
 use super::Held;
-use super::append::{Draft, new_log};
+use super::append::Draft;
 use crate::error::EngineError;
 use crate::model::entry::{Body, Entry, SignedEntry, Withdraw};
 use crate::model::ids::{EntryHash, LogId};
@@ -34,7 +34,8 @@ impl Held {
         tracing::warn!(volume = %self.state.name, seq, "others have other entries of this peer's log: it begins another");
         let Some((hash, _)) = self.volume.entry_known(log, seq)? else { return Ok(()) };
         let last = seq - 1;
-        let mut copies = Chain { held: self, keys, log: new_log(keys)?, prev: EntryHash::NONE, entries: Vec::new() };
+        let new = self.new_log(keys)?;
+        let mut copies = Chain { held: self, keys, log: new, prev: EntryHash::NONE, entries: Vec::new() };
         for at in seq..=self.volume.frontier().seq(log) {
             let lost = || StoreError::Corrupt { what: "an entry is not there".into() };
             let Entry { deps, time, body, .. } = self.volume.entry(log, at)?.ok_or_else(lost)?.entry;
@@ -44,7 +45,7 @@ impl Held {
             copies.append(deps, time, body)?;
         }
         copies.append(Vec::new(), self.tick(), Body::Withdraw(Withdraw { log, seq, hash }))?;
-        let Chain { log: new, entries, .. } = copies;
+        let entries = copies.entries;
         let before = (self.state.log, self.more.clone());
         self.state.log = Some(new);
         self.note_withdrawn(log, last);
