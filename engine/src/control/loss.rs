@@ -68,10 +68,11 @@ impl Held {
             // What the log has removed already is nobody's loss.
             files += u64::from(is_file && view::is_living(&self.volume, *node)?);
         }
+        let is_broad = files > 0 && self.leaves_the_root(going)?;
         let (now_ms, stood) = (self.env.wall_ms(), self.more.lost);
         let verdict = match gone {
             Gone::Awaited | Gone::Asked => {
-                self.losses.judge((files, self.state.files), stood, now_ms, gone == Gone::Awaited)
+                self.losses.judge((files, self.state.files, is_broad), stood, now_ms, gone == Gone::Awaited)
             }
             Gone::Meant | Gone::BringBack => Verdict::Write,
         };
@@ -103,6 +104,15 @@ impl Held {
             overlay.show(node, None);
         }
         self.commit(store, Draft { changes: overlay.into_changes(), ..Draft::default() })
+    }
+}
+
+impl Held {
+    /// Whether at least half of what stands in the root goes.
+    fn leaves_the_root(&self, going: &[NodeId]) -> Result<bool, EngineError> {
+        let going: BTreeSet<&NodeId> = going.iter().collect();
+        let root = self.volume.records_in(NodeId::ROOT)?;
+        Ok(root.iter().filter(|record| going.contains(&record.node)).count() * 2 >= root.len())
     }
 }
 

@@ -40,9 +40,16 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// Judges a look that found `gone` of the `files` on record gone. `stood` is what the volume stands still for,
+    /// Judges a look that found `gone` of the `files` on record gone; `is_broad`: with at least half of what stood in
+    /// the root. What goes from one corner of a tree is work, however much it is: `git gc`, `make clean`. `stood` is what the volume stands still for,
     /// if it does. Who is asked to write down everything `may_wait` no longer.
-    pub fn judge(&mut self, (gone, files): (u64, u64), stood: Option<Loss>, now_ms: u64, may_wait: bool) -> Verdict {
+    pub fn judge(
+        &mut self,
+        (gone, files, is_broad): (u64, u64, bool),
+        stood: Option<Loss>,
+        now_ms: u64,
+        may_wait: bool,
+    ) -> Verdict {
         while self.written.front().is_some_and(|(at_ms, _)| at_ms.saturating_add(LOSS_WITHIN_MS) < now_ms) {
             self.written.pop_front();
         }
@@ -59,7 +66,7 @@ impl Losses {
         }
         self.going = None;
         // Once a volume stands still, less than half is no reason to go on: somebody may be putting files back.
-        if lost >= LOSS_FILES_MIN && (lost > of / 2 || stood.is_some()) {
+        if lost >= LOSS_FILES_MIN && (lost > of / 2 && is_broad || stood.is_some()) {
             let first_ms = self.written.front().map_or(began_ms, |(at_ms, _)| *at_ms);
             return Verdict::Halt(Loss { files: lost, of, since_ms: stood.map_or(first_ms, |loss| loss.since_ms) });
         }
@@ -74,7 +81,7 @@ mod tests {
 
     /// A look that was asked for, in a volume that does not stand still.
     fn asked(losses: &mut Losses, gone: u64, files: u64, now_ms: u64) -> Verdict {
-        losses.judge((gone, files), None, now_ms, false)
+        losses.judge((gone, files, true), None, now_ms, false)
     }
 
     #[test]
@@ -83,6 +90,11 @@ mod tests {
         let min = LOSS_FILES_MIN;
         assert!(halts(min, min) && halts(min, 2 * min - 1) && halts(10_001, 20_000));
         assert!(!halts(min - 1, min) && !halts(min, 2 * min) && !halts(10_000, 20_000));
+    }
+
+    #[test]
+    fn what_goes_from_one_corner_is_work() {
+        assert_eq!(Losses::default().judge((9900, 10_000, false), None, 0, false), Verdict::Write);
     }
 
     #[test]
@@ -102,7 +114,7 @@ mod tests {
     #[test]
     fn a_delete_that_goes_on_is_judged_at_its_end() {
         let mut losses = Losses::default();
-        let mut live = |gone, now_ms| losses.judge((gone, 1000), None, now_ms, true);
+        let mut live = |gone, now_ms| losses.judge((gone, 1000, true), None, now_ms, true);
         assert_eq!(live(LOSS_WAIT_FROM - 1, 0), Verdict::Write, "few are written at once");
         assert_eq!(live(40, 10), Verdict::Wait(10 + LOSS_QUIET_MS));
         assert_eq!(live(0, 20), Verdict::Write, "a look elsewhere");
@@ -115,7 +127,7 @@ mod tests {
     #[test]
     fn one_that_never_ends_is_not_waited_for_without_end() {
         let mut losses = Losses::default();
-        let ends = (0..1000).find(|n| losses.judge((100 + n, 100_000), None, n * 1000, true) == Verdict::Write);
+        let ends = (0..1000).find(|n| losses.judge((100 + n, 100_000, true), None, n * 1000, true) == Verdict::Write);
         assert_eq!(ends, Some(LOSS_WITHIN_MS / 1000));
     }
 
@@ -124,7 +136,7 @@ mod tests {
         let stood = Some(Loss { files: 900, of: 1000, since_ms: 7 });
         let mut losses = Losses::default();
         let loss = Loss { files: 300, of: 1000, since_ms: 7 };
-        assert_eq!(losses.judge((300, 1000), stood, 90_000, true), Verdict::Halt(loss));
-        assert_eq!(losses.judge((LOSS_FILES_MIN - 1, 1000), stood, 90_000, true), Verdict::Write);
+        assert_eq!(losses.judge((300, 1000, false), stood, 90_000, true), Verdict::Halt(loss));
+        assert_eq!(losses.judge((LOSS_FILES_MIN - 1, 1000, true), stood, 90_000, true), Verdict::Write);
     }
 }
