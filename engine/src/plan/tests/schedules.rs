@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::slice;
 use std::sync::Arc;
 
 use super::peer::{Entry, Peer, Plain, Seen, sync};
@@ -302,7 +303,7 @@ fn arrive_in_every_order(reader: &Peer, left: &[Arc<Entry>], views: &mut BTreeMa
     for at in (0..left.len()).filter(|at| reader.ready(&left[*at])) {
         let (mut reader, mut left) = (reader.clone(), left.to_vec());
         let entry = left.remove(at);
-        reader.receive(&[entry.clone()]);
+        reader.receive(slice::from_ref(&entry));
         reader.receive(&[entry]);
         let view = reader.seen(Eye::Canonical).clone();
         let known = views.entry(reader.frontier.clone()).or_insert_with(|| view.clone());
