@@ -97,7 +97,7 @@ pub(crate) fn future(text: &str, clock: &Clock) -> Result<WallTime, CommandError
 pub(crate) fn seconds(text: &str, clock: &Clock) -> Result<u64, CommandError> {
     let past = now(clock).checked_sub(duration(text)?);
     let past = past.map_err(|_| usage(format!("`{text}` is too long"), "`forever` is longer than anything else"))?;
-    Ok((clock.now.as_second() - past.timestamp().as_second()).unsigned_abs())
+    Ok((clock.now.as_millisecond() - past.timestamp().as_millisecond()).unsigned_abs() / 1000)
 }
 
 /// `7d`, `2h`, `1h 30m`: more than nothing.

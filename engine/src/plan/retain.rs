@@ -66,11 +66,11 @@ pub fn versions(
     retention: &Retention,
 ) -> Result<Vec<Version>, Unreadable> {
     let heads = facts.node(node)?.map(|state| state.heads(Register::Content).to_vec()).unwrap_or_default();
-    let (found, superseded) = history(facts, &heads)?;
+    let History { made, superseded } = history(facts, &heads)?;
     let shown = facts.shown(node)?.map(|shown| shown.patch(Register::Content));
-    let is_there = heads.iter().any(|head| found.contains_key(head));
+    let is_there = heads.iter().any(|head| made.contains_key(head));
     let mut versions: Vec<Version> = Vec::new();
-    for (patch, (time, root, len)) in found {
+    for (patch, (time, root, len)) in made {
         let fate = match superseded.get(&patch) {
             None => Fate::Current,
             Some(_) if shown == Some(patch) => Fate::Current,
@@ -91,30 +91,32 @@ pub fn versions(
     Ok(versions)
 }
 
-/// When a version was made, and its bytes.
-type Made = (Time, Root, u64);
+/// The patches of a content register.
+#[derive(Default)]
+struct History {
+    /// Those that have bytes: when they were made, and the bytes.
+    made: BTreeMap<PatchId, (Time, Root, u64)>,
+    /// When each patch was first superseded.
+    superseded: BTreeMap<PatchId, Time>,
+}
 
-/// The patches of the content register that have bytes, and when each patch was first superseded.
-fn history(
-    facts: &dyn Facts,
-    heads: &[PatchId],
-) -> Result<(BTreeMap<PatchId, Made>, BTreeMap<PatchId, Time>), Unreadable> {
-    let (mut found, mut superseded, mut seen) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+fn history(facts: &dyn Facts, heads: &[PatchId]) -> Result<History, Unreadable> {
+    let (mut history, mut seen) = (History::default(), BTreeSet::new());
     let mut rest = heads.to_vec();
     while let Some(id) = rest.pop() {
         let Some(known) = facts.patch(id)?.filter(|_| seen.insert(id)) else { continue };
         if let Some(Content::File { len, root, .. }) = known.patch.content
             && len > 0
         {
-            found.insert(id, (known.time, root, len));
+            history.made.insert(id, (known.time, root, len));
         }
         for old in known.patch.supersedes.of(Register::Content) {
-            let first: &mut Time = superseded.entry(*old).or_insert(known.time);
+            let first = history.superseded.entry(*old).or_insert(known.time);
             *first = known.time.min(*first);
             rest.push(*old);
         }
     }
-    Ok((found, superseded))
+    Ok(history)
 }
 
 #[cfg(test)]
