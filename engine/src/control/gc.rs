@@ -41,7 +41,7 @@ impl Control {
         self.bring_up_to_date(needs)?;
         let (mut idle, mut bytes) = (Vec::new(), 0);
         for id in ids.iter().filter(|id| !needs.chunks.contains(id)) {
-            // One that cannot be read is deleted like any other: nothing needs it.
+            // One that cannot be read stays: `verify --repair` lets go of it.
             if let Some(stored) = self.store.chunk(*id).unwrap_or_default() {
                 bytes += stored.len() as u64;
                 idle.push(*id);
