@@ -3,7 +3,7 @@
 mod parking;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -57,6 +57,8 @@ pub(super) struct Batch<'t> {
     /// What our own renames made of signatures: as it was before the batch, and as it is now.
     renamed: HashMap<Inode, (Stat, Stat)>,
     parking: Parking,
+    /// Where a directory was to come and did not: what stands there is another one than later steps mean.
+    astray: BTreeSet<RelPath>,
     gone: Vec<Gone>,
     set_aside: Vec<SetAside>,
 }
@@ -65,8 +67,8 @@ impl<'t> Batch<'t> {
     pub(super) fn new(tree: &'t Tree, tmp: OwnedFd) -> Self {
         let tmp = Rc::new(tmp);
         let dirs = Dirs::new(tree, Rc::clone(&tmp));
-        let (renamed, parking) = (HashMap::new(), Parking::default());
-        Self { tree, tmp, dirs, renamed, parking, gone: Vec::new(), set_aside: Vec::new() }
+        let (renamed, parking, astray) = (HashMap::new(), Parking::default(), BTreeSet::new());
+        Self { tree, tmp, dirs, renamed, parking, astray, gone: Vec::new(), set_aside: Vec::new() }
     }
 
     /// One step, with what was written for it.
@@ -80,14 +82,25 @@ impl<'t> Batch<'t> {
             Step::Park { .. } | Step::Move { .. } | Step::Unpark { .. } => self.dirs.finish_modes(),
             _ => {}
         }
-        let mut result = self.attempt(step, &mut temp);
+        let mut result = if self.leads_astray(step) { Err(Outcome::Unexpected) } else { self.attempt(step, &mut temp) };
         if matches!(&result, Err(Outcome::Failed(error)) if is_denied(error)) && self.loosen_for(step) {
             result = self.attempt(step, &mut temp);
+        }
+        if let (Err(_), Step::Move { .. } | Step::Unpark { .. } | Step::MakeDir { .. }) = (&result, step) {
+            self.astray.insert(at(step).clone());
         }
         if let Some(left) = temp {
             left.discard(&self.tmp);
         }
         result.map_or_else(|outcome| outcome, Outcome::Done)
+    }
+
+    /// Whether a path of a step goes through a directory that is not the one that is meant.
+    fn leads_astray(&self, step: &Step) -> bool {
+        let through =
+            |path: &RelPath| (1..path.0.len()).any(|depth| self.astray.contains(&RelPath(path.0[..depth].to_vec())));
+        let from = if let Step::Move { from, .. } = step { Some(from) } else { None };
+        !self.astray.is_empty() && (through(at(step)) || from.is_some_and(through))
     }
 
     /// Does a step; takes `temp` if it is used up.

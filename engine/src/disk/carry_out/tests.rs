@@ -463,3 +463,27 @@ fn a_thousand_files_in_many_directories() {
         done(&world, outcome, &format!("d{i}"));
     }
 }
+
+/// What was to come into a directory does not come into another one that stands in its place.
+#[test]
+fn nothing_is_done_below_a_directory_that_did_not_come() {
+    let world = World::new();
+    for dir in ["old", "new", "parked"] {
+        fs::create_dir(world.full(dir)).unwrap();
+    }
+    let (new, parked, kept) = (world.stat("new"), world.stat("parked"), world.put("old/kept", b"1"));
+    let steps = [
+        Step::Park { node: node(1), from: path("parked"), expect: parked },
+        Step::Move { from: path("new"), to: path("old"), expect: new },
+        make_dir("old/dir", 0o755),
+        write_file("old/file", Expect::Absent, b"new"),
+        Step::Move { from: path("old/kept"), to: path("kept"), expect: kept },
+        Step::Unpark { node: node(1), to: path("old") },
+        make_dir("older", 0o755),
+    ];
+    let outcomes = world.carry_out(&steps, &Memory::of(b"new"));
+    assert!(outcomes[1..6].iter().all(is_unexpected), "{outcomes:?}");
+    assert!(is_done(&outcomes[6]));
+    assert_eq!(fs::read_dir(world.full("old")).unwrap().count(), 1);
+    assert!(!world.is_absent("old/kept") && !world.is_absent("parked") && !world.is_absent("new"));
+}

@@ -1,6 +1,6 @@
-//! What cannot be shown where it should, and can stay so for long: a path would have too many names, or what has
-//! the name, or is the directory, is itself barred. All of it stays as it is; only when a directory comes to stand
-//! elsewhere is there a reason to look again.
+//! What cannot be shown where it should. For long: a path would have too many names, or what has the name, or is the
+//! directory, is itself barred. All of it stays as it is; only when a directory comes to stand elsewhere is there a
+//! reason to look again. Or for this plan only: what has the name, or the directory, has its turn in another one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::model::name::Name;
 pub(super) struct Left {
     /// Those that cannot be done before a directory comes to stand elsewhere.
     pub(super) barred: BTreeSet<NodeId>,
-    /// Those whose directory is not there yet.
+    /// Those whose directory is not there yet, or where another stands that does not go with this plan.
     pub(super) early: BTreeSet<NodeId>,
 }
 
@@ -37,25 +37,28 @@ pub(super) fn left(
     let by_node = tasks.iter().map(|task| (task.node, task)).collect();
     let mut bars = Bars { tasks: by_node, before, known, left: Left::default(), depths: BTreeMap::new() };
     loop {
-        let count = bars.left.barred.len();
+        let (barred, early) = (bars.left.barred.len(), bars.left.early.len());
         for task in tasks {
             let Some((folder, name)) = target(task) else { continue };
             let in_its_way = occupied(folder, &name).filter(|other| *other != task.node);
             if in_its_way.is_some_and(|other| bars.is_barred(other)) {
                 bars.left.barred.insert(task.node);
-                continue;
-            }
-            match bars.depth(folder) {
-                Some(depth) if depth >= DEPTH_MAX => _ = bars.left.barred.insert(task.node),
-                Some(_) => {}
-                None => _ = bars.left.early.insert(task.node),
+            } else if in_its_way.is_some_and(|other| !bars.goes(other)) {
+                bars.left.early.insert(task.node);
+            } else {
+                match bars.depth(folder) {
+                    Some(depth) if depth >= DEPTH_MAX => _ = bars.left.barred.insert(task.node),
+                    Some(_) => {}
+                    None => _ = bars.left.early.insert(task.node),
+                }
             }
         }
         bars.keep_holders();
-        if bars.left.barred.len() == count {
+        if bars.left.barred.len() > barred {
+            bars.left.early.clear();
+        } else if bars.left.early.len() == early {
             return bars.left;
         }
-        bars.left.early.clear();
         bars.depths.clear();
     }
 }
@@ -65,9 +68,14 @@ impl Bars<'_> {
         self.known.contains(&node) || self.left.barred.contains(&node)
     }
 
+    /// Whether this plan brings a node to where it should be.
+    fn goes(&self, node: NodeId) -> bool {
+        self.tasks.contains_key(&node) && !self.is_barred(node) && !self.left.early.contains(&node)
+    }
+
     /// Where a node will stand.
     fn place(&self, node: NodeId) -> Option<NodeId> {
-        match self.tasks.get(&node).filter(|_| !self.is_barred(node)) {
+        match self.tasks.get(&node).filter(|_| self.goes(node)) {
             Some(task) => target(task).map(|(folder, _)| folder),
             None => (self.before)(node).map(|(folder, _)| folder),
         }

@@ -234,3 +234,26 @@ fn nothing_moves_into_a_directory_that_is_not_there() {
     let after = Forest::from([(node(1), named(node(2), "f"))]);
     assert_eq!(planned(&before, &after, &BTreeSet::new()), Plan::default());
 }
+
+/// What has the name does not go with this plan: what is to get the name stays where it is, with whatever comes into it,
+/// and what is to get its name in turn stays, too.
+#[test]
+fn nothing_comes_to_where_another_stays() {
+    let (old, new, child, next, below) = (node(2), node(4), node(6), node(8), node(1));
+    let before = Forest::from([(old, named(NodeId::ROOT, "a")), (new, named(NodeId::ROOT, "b"))]);
+    let after = Forest::from([
+        (new, named(NodeId::ROOT, "a")),
+        (child, named(new, "c")),
+        (next, named(NodeId::ROOT, "b")),
+        (below, named(next, "f")),
+    ]);
+    let mut tasks = tasks(&before, &after);
+    tasks.retain(|task| task.node != old);
+    let place = |node| before.get(&node).cloned();
+    let taken =
+        |folder, name: &Name| before.iter().find(|(_, (f, n))| (*f, n) == (folder, name)).map(|(node, _)| *node);
+    let Plan { steps, barred } = plan(&tasks, &place, &taken, &BTreeSet::new());
+    let at = RelPath::parse(b"b/c").unwrap();
+    let made = Planned { node: child, step: Step::MakeDir { at, attr: Attr::default() } };
+    assert_eq!((steps, barred), (vec![made], BTreeSet::new()));
+}
