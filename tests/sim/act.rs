@@ -53,6 +53,14 @@ pub(crate) enum Act {
     Dies(Who, usize),
     /// The nth access to its store from now finds no room, if it is a write.
     Fills(Who, usize),
+    /// A bit of the nth chunk in its store that another peer has, too, is not what it was.
+    Flips(Who, usize),
+    /// Its home is copied.
+    Keeps(Who),
+    /// Everybody comes to rest; then the process is killed, and its home put back as it was copied.
+    Returns(Who),
+    /// The bytes of all versions but the current ones are let go of.
+    LetsGo(Who),
     Meets(Who, Who),
     Parts(Who, Who),
     /// One thing happens at the first one's end of their connection; which, the number says.
@@ -96,6 +104,10 @@ impl Act {
             | Self::Starts(who)
             | Self::Dies(who, _)
             | Self::Fills(who, _)
+            | Self::Flips(who, _)
+            | Self::Keeps(who)
+            | Self::Returns(who)
+            | Self::LetsGo(who)
             | Self::Meets(who, _)
             | Self::Parts(who, _)
             | Self::Hears(who, ..) => Some(*who),
@@ -142,6 +154,10 @@ impl fmt::Display for Act {
             Self::Starts(who) => write!(f, "{who} starts"),
             Self::Dies(who, after) => write!(f, "{who} dies {after}"),
             Self::Fills(who, after) => write!(f, "{who} fills {after}"),
+            Self::Flips(who, chunk) => write!(f, "{who} flips {chunk}"),
+            Self::Keeps(who) => write!(f, "{who} keeps"),
+            Self::Returns(who) => write!(f, "{who} returns"),
+            Self::LetsGo(who) => write!(f, "{who} gc"),
             Self::Meets(a, b) => write!(f, "{a} meets {b}"),
             Self::Parts(a, b) => write!(f, "{a} parts {b}"),
             Self::Hears(a, b, pick) => write!(f, "{a} hears {b} {pick}"),
@@ -216,6 +232,10 @@ impl Words<'_> {
             "starts" => Act::Starts(who),
             "dies" => Act::Dies(who, self.number()?),
             "fills" => Act::Fills(who, self.number()?),
+            "flips" => Act::Flips(who, self.number()?),
+            "keeps" => Act::Keeps(who),
+            "returns" => Act::Returns(who),
+            "gc" => Act::LetsGo(who),
             "meets" => Act::Meets(who, self.who()?),
             "parts" => Act::Parts(who, self.who()?),
             "hears" => Act::Hears(who, self.who()?, self.number()?),

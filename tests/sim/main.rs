@@ -7,6 +7,7 @@
 
 mod act;
 mod chance;
+mod crashes;
 mod disk;
 mod machine;
 mod oracles;
@@ -22,13 +23,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
+use tracing_subscriber::EnvFilter;
+
 use schedule::{Played, Script, play_script, play_seed, shrink};
 
 /// Schedules that were found to fail, cut down.
 const REGRESSIONS: &str = include_str!("regressions.txt");
 
 /// So many seeds are played in any case.
-const SEEDS: u64 = 2500;
+const SEEDS: u64 = 10_000;
 
 /// Runs on a thread whose pool is itself, so that nothing runs beside it.
 fn alone<T: Send>(run: impl FnOnce() -> T + Send) -> T {
@@ -82,6 +85,10 @@ fn play_all(count: usize, play: impl Fn(usize) -> Played + Sync) -> Vec<String> 
 #[test]
 #[expect(clippy::print_stdout, reason = "what the test runner shows of a test")]
 fn random_schedules_hold() {
+    if env::var_os("PFS_LOG").is_some() {
+        let filter = EnvFilter::from_env("PFS_LOG");
+        tracing_subscriber::fmt().with_env_filter(filter).without_time().with_ansi(false).init();
+    }
     if let Some(seed) = asked("PFS_SIM_SEED") {
         return alone(|| replay(&play_seed(seed, true)));
     }
@@ -131,6 +138,21 @@ fn every_pair_of_deeds_holds() {
     let scripts = pairs::scripts();
     let failures = play_all(scripts.len(), |number| play_script(&scripts[number], false));
     assert!(failures.is_empty(), "{} pairs fail:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// A fault at each access to a store, in each kind of work.
+#[test]
+#[expect(clippy::print_stdout, reason = "what the test runner shows of a test")]
+fn faults_at_every_access_hold() {
+    let total = AtomicUsize::new(0);
+    let failures = play_all(crashes::COUNT, |number| {
+        let (played, count) = crashes::play_through(number);
+        assert!(count > 1, "no fault ever came: {}", played.script);
+        total.fetch_add(count, Ordering::Relaxed);
+        played
+    });
+    println!("{} faults", total.into_inner());
+    assert!(failures.is_empty(), "{} works fail:\n{}", failures.len(), failures.join("\n"));
 }
 
 /// What once failed does not fail any more.

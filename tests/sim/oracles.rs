@@ -10,7 +10,7 @@ use pfs_engine::model::facts::{Eye, Facts as _, Shown, Unreadable};
 use pfs_engine::model::frontier::Frontier;
 use pfs_engine::model::ids::NodeId;
 use pfs_engine::model::overlay::Overlay;
-use pfs_engine::model::patch::{Content, Register, Value};
+use pfs_engine::model::patch::{Content, Register, Root, Value};
 use pfs_engine::model::view::{Fork, Update, update};
 use pfs_engine::store::{Store, Volume};
 
@@ -24,10 +24,10 @@ struct Anew {
 }
 
 /// Everything that must hold of peers that have exchanged all they have and have nothing left to do.
-pub(crate) fn check(peers: &[Peer]) -> Check<BTreeSet<Fork>> {
+pub(crate) fn check(peers: &[Peer], let_go: bool) -> Check<BTreeSet<Fork>> {
     let mut all = Vec::new();
     for peer in peers {
-        let anew = peer.observe(|engine, volume| one(peer, engine.store(), volume)).ok_or("it runs")?;
+        let anew = peer.observe(|engine, volume| one(peer, (engine.store(), volume), let_go)).ok_or("it runs")?;
         all.push(anew.map_err(|error| format!("{}: {error}", peer.name))?);
     }
     let ever: BTreeMap<_, _> = peers.iter().flat_map(|peer| peer.seen.clone()).collect();
@@ -57,7 +57,7 @@ pub(crate) fn check(peers: &[Peer]) -> Check<BTreeSet<Fork>> {
 }
 
 /// What must hold of one peer.
-fn one(peer: &Peer, store: &Store, volume: &Volume) -> Check<Anew> {
+fn one(peer: &Peer, (store, volume): (&Store, &Volume), let_go: bool) -> Check<Anew> {
     let read = |error: Unreadable| error.to_string();
     let nodes = nodes(volume)?;
     let anew = Anew {
@@ -84,7 +84,8 @@ fn one(peer: &Peer, store: &Store, volume: &Volume) -> Check<Anew> {
     if wanted != found {
         return Err(format!("I12: the tree is not as recorded: {}", differ(&wanted, &found)));
     }
-    for (root, len) in &peer.contents {
+    let contents = if let_go { current(volume)? } else { peer.contents.clone() };
+    for (root, len) in &contents {
         let mut unpacker = Unpacker::new();
         let mut end = 0;
         content::read(store, &mut unpacker, (*root, *len), 0..*len, &mut |offset, bytes| {
@@ -100,6 +101,22 @@ fn one(peer: &Peer, store: &Store, volume: &Volume) -> Check<Anew> {
 fn nodes(volume: &Volume) -> Check<BTreeSet<NodeId>> {
     let entries = volume.entries_after(&Frontier::default(), usize::MAX).map_err(|error| error.to_string())?;
     Ok(entries.iter().flat_map(|signed| signed.entry.patches()).map(|patch| patch.node).collect())
+}
+
+/// The contents that nothing supersedes.
+pub(crate) fn current(volume: &Volume) -> Check<BTreeMap<Root, u64>> {
+    let read = |error: Unreadable| error.to_string();
+    let mut current = BTreeMap::new();
+    for node in nodes(volume)? {
+        let state = volume.node(node).map_err(read)?.ok_or("a patch of a node that nobody knows")?;
+        for head in state.heads(Register::Content) {
+            let known = volume.patch(*head).map_err(read)?.ok_or("a head that nobody knows")?;
+            if let Some(Content::File { len, root, .. }) = known.patch.content {
+                current.insert(root, len);
+            }
+        }
+    }
+    Ok(current)
 }
 
 /// The view from nothing.

@@ -47,7 +47,7 @@ fn script(order: &str, first: &str, second: &str) -> Script {
     let order = order.replace("A!", &format!("A {first}")).replace("B!", &format!("B {second}")).replace("talk", &talk);
     let acts = format!("{BASE}; {order}").split(';').map(|act| act.parse().expect("an act")).collect();
     let how = if order.contains("rest; B") { How::Turns } else { How::Free };
-    Script { plan: Plan { seed: 1, peers: 2, mesh: true, how }, acts }
+    Script { plan: Plan { seed: 1, peers: 2, mesh: true, how, full: false }, acts }
 }
 
 /// All of them.

@@ -68,6 +68,12 @@ pub(crate) struct Peer {
     read_to: Frontier,
     /// Contents that its log holds, and their lengths.
     pub(crate) contents: BTreeMap<Root, u64>,
+    /// A copy of its home.
+    kept: Option<(Medium, BTreeSet<ChunkId>)>,
+    /// Chunks of its store that are not what they were.
+    pub(crate) damaged: BTreeSet<ChunkId>,
+    /// How often its store failed.
+    pub(crate) struck: usize,
 }
 
 /// What an engine said to one call that a fault may have spoilt.
@@ -102,6 +108,9 @@ impl Peer {
             seen: BTreeMap::new(),
             read_to: Frontier::default(),
             contents: BTreeMap::new(),
+            kept: None,
+            damaged: BTreeSet::new(),
+            struck: 0,
         };
         peer.start().expect("a new peer starts");
         peer
@@ -201,6 +210,7 @@ impl Peer {
         self.running = None;
         self.hints.clear();
         self.events.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.struck += usize::from(self.is_troubled());
         self.troubles(|troubles| *troubles = Troubles::default());
     }
 
@@ -219,6 +229,30 @@ impl Peer {
     pub(crate) fn unplug(&mut self, kept: usize) {
         self.kill();
         self.medium.lose_power(kept);
+    }
+
+    /// Its home is copied.
+    pub(crate) fn keep(&mut self) {
+        self.kept = Some((self.medium.copy(), self.damaged.clone()));
+    }
+
+    /// The process is killed, and its home put back as it was copied. Says whether there was a copy.
+    pub(crate) fn put_back(&mut self) -> bool {
+        let Some((medium, damaged)) = &self.kept else { return false };
+        let (medium, damaged) = (medium.copy(), damaged.clone());
+        self.kill();
+        (self.medium, self.damaged) = (medium, damaged);
+        true
+    }
+
+    /// The chunks in its store that are what they should be.
+    pub(crate) fn sound_chunks(&self) -> BTreeSet<ChunkId> {
+        self.medium.chunks().into_iter().filter(|chunk| !self.damaged.contains(chunk)).collect()
+    }
+
+    pub(crate) fn damage(&mut self, chunk: ChunkId) {
+        self.medium.flip(chunk);
+        self.damaged.insert(chunk);
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -257,6 +291,19 @@ impl Peer {
         })
     }
 
+    /// What is damaged in its store is found, let go of, and had from others again.
+    pub(crate) fn repair(&mut self) -> Check {
+        let damaged = std::mem::take(&mut self.damaged);
+        match self.call(|engine| engine.verify(None, true, &|_, _| ()))? {
+            // Some may have been found before.
+            Came::Well((verified, _)) if verified.broken.iter().all(|chunk| damaged.contains(chunk)) => Ok(()),
+            Came::Well((verified, _)) => {
+                Err(format!("{}: {damaged:?} were damaged, it found {:?}", self.name, verified.broken))
+            }
+            Came::Spoilt => Err(format!("{}: it failed without a reason", self.name)),
+        }
+    }
+
     /// Calls the engine, if it runs; checks what must hold after every call.
     pub(crate) fn call<T>(&mut self, call: impl FnOnce(&Engine) -> Result<T, EngineError>) -> Check<Came<T>> {
         if self.running.is_none() {
@@ -292,8 +339,12 @@ impl Peer {
             return Ok(());
         };
         let entries = entries.map_err(|error| format!("{}: {error:?}", self.name))?;
+        let frontier = self.observe(|_, volume| volume.frontier()).unwrap_or_default();
         for signed in entries {
             let entry = &signed.entry;
+            if let Some((log, seq)) = entry.deps.iter().find(|(log, seq)| frontier.seq(*log) < *seq) {
+                return Err(format!("{}: I4: it has an entry that rests on entry {seq} of {log:?}", self.name));
+            }
             if let Some(other) = self.seen.insert((entry.log, entry.seq), entry.hash())
                 && other != entry.hash()
             {

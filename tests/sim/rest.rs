@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use pfs_engine::handle::VolumeReport;
-use pfs_engine::model::view::Fork;
+use pfs_engine::model::facts::{Eye, Facts as _, Shown};
+use pfs_engine::model::view::{Fork, update};
 
 use super::act::{Act, Who};
 use super::oracles;
@@ -16,13 +17,15 @@ use super::world::{How, World, rests};
 const PATIENCE_MS: u64 = 20 * 60_000;
 /// And so many rounds.
 const ROUNDS_MAX: usize = 20_000;
+/// So often old versions are let go of by themselves where they once were.
+const LET_GO_ROUNDS: usize = 40;
 
 impl World {
     /// Brings everything to rest, and checks it. Gives the open forks.
     pub(crate) fn rest(&mut self) -> Check<BTreeSet<Fork>> {
         self.heal()?;
         self.settle()?;
-        let forks = oracles::check(&self.peers)?;
+        let forks = oracles::check(&self.peers, self.let_go)?;
         if self.plan.how != How::Free && !forks.is_empty() {
             return Err(format!("forks though nobody touched what somebody else had touched unseen: {forks:?}"));
         }
@@ -38,6 +41,9 @@ impl World {
                 self.act(&Act::Starts(Who(who)))?;
             }
             self.peers[who].looks();
+            if !self.peers[who].damaged.is_empty() {
+                self.peers[who].repair()?;
+            }
         }
         Ok(())
     }
@@ -56,8 +62,12 @@ impl World {
 
     fn settle(&mut self) -> Check {
         let end = self.clock.ms() + PATIENCE_MS;
-        for _ in 0..ROUNDS_MAX {
+        for round in 0..ROUNDS_MAX {
             self.connect();
+            if self.let_go && round % LET_GO_ROUNDS == LET_GO_ROUNDS - 1 {
+                // What others have let go of can be had from nobody, until the rule applies here as well.
+                (0..self.peers.len()).try_for_each(|who| self.let_go_of_old(who))?;
+            }
             let mut dues = Vec::new();
             for who in 0..self.peers.len() {
                 let due = self.peers[who].works().map_err(|error| format!("at rest: {error}"))?;
@@ -96,12 +106,18 @@ impl World {
     fn is_at_rest(&self) -> bool {
         let connected = self.wires.values().all(Wire::is_idle);
         let frontier = self.peers[0].observe(|_, volume| volume.frontier());
+        let let_go = self.let_go;
         connected
             && self.peers.iter().all(|peer| {
                 let idle = peer.report().is_some_and(|report| rests(&report)) && !peer.has_hints();
                 let even = peer.observe(|_, volume| {
                     let none_stale = volume.stale(None, 1).is_ok_and(|stale| stale.is_empty());
-                    let none_missing = volume.missing(None, 1).is_ok_and(|missing| missing.is_empty());
+                    let missing = volume.missing(None, usize::MAX).unwrap_or_default();
+                    // What others have let go of before it came here can be had from nobody.
+                    let none_missing = missing.is_empty()
+                        || let_go
+                            && oracles::current(volume)
+                                .is_ok_and(|current| missing.iter().all(|(root, _)| !current.contains_key(root)));
                     none_stale && none_missing && Some(volume.frontier()) == frontier
                 });
                 idle && even == Some(true)
@@ -138,9 +154,18 @@ fn unrest(peer: &Peer) -> String {
         format!("busy {busy}, capturing {capturing}, error {last_error:?}, halted {:?}", state.halted)
     });
     let lacks = peer.observe(|_, volume| {
-        let stale = volume.stale(None, 9).map(|stale| stale.len()).unwrap_or_default();
+        let stale: BTreeSet<_> = volume.stale(None, 9).unwrap_or_default().into_iter().collect();
+        let wanted = update(volume, Eye::Local, &stale).map(|update| update.shown).unwrap_or_default();
+        let stale: Vec<String> = stale
+            .into_iter()
+            .map(|node| {
+                let place = |shown: Option<Shown>| shown.map(|shown| (shown.folder, shown.name));
+                let (has, wants) = (volume.shown(node).ok().flatten(), wanted.get(&node).cloned().flatten());
+                format!("{node:?} has {:?} wants {:?}", place(has), place(wants))
+            })
+            .collect();
         let missing = volume.missing(None, 9).map(|missing| missing.len()).unwrap_or_default();
-        format!("{} entries, {stale} nodes stale, {missing} contents missing", volume.frontier().total())
+        format!("{} entries, stale {stale:?}, {missing} contents missing", volume.frontier().total())
     });
     let tree: Vec<String> = peer.tree().keys().cloned().collect();
     format!("{}: {}, {}, tree {tree:?}", peer.name, report.unwrap_or_default(), lacks.unwrap_or_default())

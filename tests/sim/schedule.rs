@@ -19,9 +19,9 @@ pub(crate) struct Script {
 
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { seed, peers, mesh, how } = self.plan;
+        let Plan { seed, peers, mesh, how, full } = self.plan;
         let (shape, how) = (if mesh { "mesh" } else { "line" }, format!("{how:?}").to_lowercase());
-        write!(f, "{seed} {peers} {shape} {how}")?;
+        write!(f, "{seed} {peers} {shape} {how}{}", if full { " full" } else { "" })?;
         self.acts.iter().try_for_each(|act| write!(f, "; {act}"))
     }
 }
@@ -33,6 +33,7 @@ impl FromStr for Script {
         let mut parts = text.split(';');
         let head = parts.next().unwrap_or_default();
         let plan = || {
+            let (head, full) = head.trim_end().strip_suffix(" full").map_or((head, false), |head| (head, true));
             let [seed, peers, shape, how] = head.split_whitespace().collect::<Vec<_>>()[..] else { return None };
             let how = match how {
                 "free" => How::Free,
@@ -40,7 +41,7 @@ impl FromStr for Script {
                 "turns" => How::Turns,
                 _ => return None,
             };
-            Some(Plan { seed: seed.parse().ok()?, peers: peers.parse().ok()?, mesh: shape == "mesh", how })
+            Some(Plan { seed: seed.parse().ok()?, peers: peers.parse().ok()?, mesh: shape == "mesh", how, full })
         };
         let plan = plan().ok_or_else(|| NoAct(head.to_owned()))?;
         let acts = parts.map(str::parse).collect::<Result<_, _>>()?;
@@ -55,6 +56,8 @@ pub(crate) struct Played {
     /// The trace in words, if it was wanted, and what it comes to.
     pub(crate) told: Vec<String>,
     pub(crate) trace: Option<blake3::Hash>,
+    /// How many stores failed.
+    pub(crate) struck: usize,
     pub(crate) failed: Option<String>,
 }
 
@@ -62,7 +65,8 @@ pub(crate) struct Played {
 pub(crate) fn play_seed(seed: u64, aloud: bool) -> Played {
     let mut dice = Dice(seed);
     let how = *dice.pick(&[How::Free, How::Free, How::Free, How::Free, How::Apart, How::Turns]);
-    let plan = Plan { seed, peers: *dice.pick(&[2, 2, 3]), mesh: dice.percent(60), how };
+    let (peers, mesh, full) = (*dice.pick(&[2, 2, 3]), dice.percent(60), how == How::Free && dice.percent(20));
+    let plan = Plan { seed, peers, mesh, how, full };
     let length = match how {
         How::Turns => 4 + dice.below(8),
         How::Free | How::Apart => 10 + dice.below(50),
@@ -94,7 +98,8 @@ pub(crate) fn play_script(script: &Script, aloud: bool) -> Played {
 }
 
 fn play(plan: Plan, aloud: bool, acts: impl FnOnce(&mut World, &mut Vec<Act>) -> Check) -> Played {
-    let mut played = Played { script: Script { plan, acts: Vec::new() }, told: Vec::new(), trace: None, failed: None };
+    let script = Script { plan, acts: Vec::new() };
+    let mut played = Played { script, told: Vec::new(), trace: None, struck: 0, failed: None };
     let mut world = None;
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let world = world.insert(World::new(plan, aloud)?);
@@ -110,6 +115,7 @@ fn play(plan: Plan, aloud: bool, acts: impl FnOnce(&mut World, &mut Vec<Act>) ->
     played.failed = outcome.err();
     if let Some(world) = world {
         played.trace = Some(world.trace());
+        played.struck = world.peers.iter().map(|peer| peer.struck).sum();
         played.told = world.told.unwrap_or_default();
     }
     played
@@ -145,7 +151,7 @@ fn any_act(world: &World, dice: &mut Dice, step: usize) -> Act {
     if world.peers[who.0].engine().is_none() && dice.percent(40) {
         return Act::Starts(who);
     }
-    match dice.below(100) {
+    match dice.below(if world.plan.how == How::Free { 104 } else { 102 }) {
         0..32 => Act::Does(who, any_deed(world, who, dice, step)),
         32..37 => Act::Races(who, 1 + dice.below(120), any_deed(world, who, dice, step)),
         37..52 => Act::Works(who),
@@ -161,7 +167,11 @@ fn any_act(world: &World, dice: &mut Dice, step: usize) -> Act {
         96 => Act::Unplugged(who, dice.below(6)),
         97 => Act::Starts(who),
         98 => Act::Dies(who, 1 + dice.below(150)),
-        _ => Act::Fills(who, 1 + dice.below(150)),
+        99 => Act::Fills(who, 1 + dice.below(150)),
+        100 => Act::Flips(who, dice.below(100)),
+        101 => Act::LetsGo(who),
+        102 => Act::Keeps(who),
+        _ => Act::Returns(who),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pfs_engine::gc::Order;
 use pfs_engine::handle::VolumeReport;
 use pfs_engine::model::codec;
 use pfs_engine::model::entry::{Holding, Role};
@@ -11,10 +12,12 @@ use pfs_engine::model::ids::VolumeId;
 use pfs_engine::model::patch::Register;
 use pfs_engine::model::view::Fork;
 use pfs_engine::plan::resolve::Choice;
+use pfs_engine::plan::retain::Retention;
 use pfs_net::Local as _;
 use tempfile::TempDir;
 
 use super::act::{Act, Deed, Who};
+use super::chance::Dice;
 use super::disk::{digest, memory_dir};
 use super::machine::Clock;
 use super::peer::{Came, Check, Peer};
@@ -40,6 +43,8 @@ pub(crate) struct Plan {
     /// Who is connected at rest: everybody with everybody, or each with the next.
     pub(crate) mesh: bool,
     pub(crate) how: How,
+    /// Whether all trees hold something before they are one volume.
+    pub(crate) full: bool,
 }
 
 pub(crate) struct World {
@@ -49,6 +54,8 @@ pub(crate) struct World {
     pub(crate) wires: BTreeMap<(usize, usize), Wire>,
     pub(crate) volume: VolumeId,
     wires_made: u64,
+    /// Whether old versions were let go of.
+    pub(crate) let_go: bool,
     trace: blake3::Hasher,
     /// The trace in words, where it is wanted.
     pub(crate) told: Option<Vec<String>>,
@@ -66,6 +73,9 @@ impl World {
         let mut peers: Vec<Peer> =
             (0..plan.peers).map(|index| Peer::new(dir.path(), index, &clock, plan.seed)).collect();
         peers[0].does(&Deed::Write(KEPT.into(), "kept".into()))?;
+        if plan.full {
+            peers.iter_mut().try_for_each(|peer| furnish(peer, plan.seed))?;
+        }
         let root = peers[0].user.root.clone();
         let volume = well(peers[0].call(|engine| engine.track(&root, "v", 1, None))?)?.0;
         peers[0].volume = Some(volume);
@@ -79,7 +89,8 @@ impl World {
         }
         let told = aloud.then(Vec::new);
         let (wires, trace) = (BTreeMap::new(), blake3::Hasher::new());
-        Ok(Self { plan, clock, peers, wires, volume, wires_made: 0, trace, told, _dir: dir })
+        let (wires_made, let_go) = (0, false);
+        Ok(Self { plan, clock, peers, wires, volume, wires_made, let_go, trace, told, _dir: dir })
     }
 
     /// One line of the trace.
@@ -122,7 +133,11 @@ impl World {
             | Act::Unplugged(who, _)
             | Act::Starts(who)
             | Act::Dies(who, _)
-            | Act::Fills(who, _) => {
+            | Act::Fills(who, _)
+            | Act::Flips(who, _)
+            | Act::Keeps(who)
+            | Act::Returns(who)
+            | Act::LetsGo(who) => {
                 if who.0 < count {
                     self.act_on(*who, act)
                 } else {
@@ -163,9 +178,51 @@ impl World {
             }
             Act::Dies(_, after) => peer.dies_after(*after),
             Act::Fills(_, after) => peer.fills_after(*after),
+            Act::Flips(_, chunk) => self.flip(who, *chunk)?,
+            Act::Keeps(_) => peer.keep(),
+            Act::Returns(_) => self.put_back(who)?,
+            Act::LetsGo(_) => self.let_go_of_old(who)?,
             _ => {}
         }
         Ok(None)
+    }
+
+    /// One chunk at one peer is damaged; the others have it whole, once everything is at rest.
+    fn flip(&mut self, who: usize, nth: usize) -> Check {
+        if self.let_go {
+            return Ok(());
+        }
+        self.rest()?;
+        let mut others =
+            (0..self.peers.len()).filter(|other| *other != who).map(|other| self.peers[other].sound_chunks());
+        let first = others.next().unwrap_or_default();
+        let held = others.fold(first, |held, more| &held & &more);
+        let sound: Vec<_> = (&self.peers[who].sound_chunks() & &held).into_iter().collect();
+        if let Some(chunk) = sound.get(nth % sound.len().max(1)) {
+            self.peers[who].damage(*chunk);
+        }
+        Ok(())
+    }
+
+    /// A home is put back from its copy, when the others have all that it had.
+    fn put_back(&mut self, who: usize) -> Check {
+        self.rest()?;
+        if self.peers[who].put_back() {
+            self.cut(who);
+            self.peers[who].start()?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of all versions but the current ones and those before them.
+    pub(crate) fn let_go_of_old(&mut self, who: usize) -> Check {
+        if self.peers.iter().any(|peer| !peer.damaged.is_empty()) {
+            return Ok(());
+        }
+        self.let_go = true;
+        let retention = Retention { within_ms: 0, last: 1 };
+        let order = Order { retention, orphans: true, dry_run: false, reclaim: false };
+        self.peers[who].call(|engine| engine.gc(&order, &mut |_| (), &|| true)).map(|_| ())
     }
 
     pub(crate) fn tick(&mut self, ms: u64) -> Check {
@@ -277,6 +334,27 @@ impl World {
         let wires = self.wires.values().filter_map(Wire::due_ms);
         engines.chain(wires).min()
     }
+}
+
+/// Some of what is in a tree before it is tracked is the same everywhere, some is not.
+fn furnish(peer: &mut Peer, seed: u64) -> Check {
+    let (mut same, mut own) = (Dice(seed ^ 0x5eed), Dice(seed ^ u64::from(u32::from(peer.name))));
+    let token = |dice: &mut Dice| (*dice.pick(&["same", "alike", "other", "Long"])).to_owned();
+    for deed in [Deed::Mkdir("a".into()), Deed::Write("b".into(), token(&mut same)), Deed::Link("c".into(), "b".into())]
+    {
+        peer.does(&deed)?;
+    }
+    for _ in 0..4 {
+        let at = (*own.pick(&["a/a", "a/b", "a/c", "b", "c", "d"])).to_owned();
+        let deed = match own.below(6) {
+            0 => Deed::Mkdir(at),
+            1 => Deed::Remove(at),
+            2 => Deed::Chmod(at, 0o700),
+            _ => Deed::Write(at, token(&mut own)),
+        };
+        peer.does(&deed)?;
+    }
+    Ok(())
 }
 
 /// What can be seen of a peer in short; nothing of it may depend on anything but the schedule.

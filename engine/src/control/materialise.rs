@@ -314,25 +314,7 @@ impl Held {
         planned: &Plan,
         outcomes: Vec<Outcome>,
     ) -> Result<(), EngineError> {
-        let mut ends = Ends::new();
-        for (one, outcome) in planned.steps.iter().zip(outcomes) {
-            let look_again =
-                matches!(outcome, Outcome::NotEmpty | Outcome::Unexpected | Outcome::Failed(DiskError::Absent { .. }));
-            let end = match outcome {
-                Outcome::Done(stat) => Ok(stat),
-                // What is left there is not tracked; if it should be, the next look tells.
-                Outcome::NotEmpty => Ok(None),
-                Outcome::Unexpected => Err(Refused::Unexpected),
-                Outcome::Failed(error) => Err(Refused::Failed(error)),
-            };
-            if look_again && let Some(folder) = folder_of(&one.step) {
-                self.dirty.again(folder, self.env.now());
-            }
-            let kept = ends.entry(one.node).or_insert_with(|| Ok(None));
-            if kept.is_ok() {
-                *kept = end;
-            }
-        }
+        let mut ends = self.ends(&planned.steps, outcomes);
         self.keep_holders(&planned.steps, &mut ends)?;
         let read_at = wall_time(&*self.env);
         let mut overlay = Overlay::new(&self.volume);
@@ -388,6 +370,35 @@ impl Held {
         Ok(self.volume.shown_at(shown.folder, &shown.name)?.is_some_and(|other| other != task.node))
     }
 
+    /// How the steps of each node ended. Where the disk showed otherwise than recorded it is looked at: wherever the
+    /// node was, for a step before may have left another signature of it there.
+    fn ends(&mut self, planned: &[Planned], outcomes: Vec<Outcome>) -> Ends {
+        let (mut ends, mut surprising) = (Ends::new(), BTreeSet::new());
+        for (one, outcome) in planned.iter().zip(outcomes) {
+            if matches!(outcome, Outcome::NotEmpty | Outcome::Unexpected | Outcome::Failed(DiskError::Absent { .. })) {
+                tracing::debug!(step = ?one.step, ?outcome, "the disk shows otherwise than recorded");
+                surprising.insert(one.node);
+            }
+            let end = match outcome {
+                Outcome::Done(stat) => Ok(stat),
+                // What is left there is not tracked; if it should be, the next look tells.
+                Outcome::NotEmpty => Ok(None),
+                Outcome::Unexpected => Err(Refused::Unexpected),
+                Outcome::Failed(error) => Err(Refused::Failed(error)),
+            };
+            let kept = ends.entry(one.node).or_insert_with(|| Ok(None));
+            if kept.is_ok() {
+                *kept = end;
+            }
+        }
+        for one in planned.iter().filter(|one| surprising.contains(&one.node)) {
+            for path in one.step.paths() {
+                self.dirty.again(path.split_last().map(|(folder, _)| folder).unwrap_or_default(), self.env.now());
+            }
+        }
+        ends
+    }
+
     /// A directory is noted as gone only with all that was recorded in it: what it held would have no place, and
     /// nothing would ever look for it again.
     fn keep_holders(&mut self, planned: &[Planned], ends: &mut Ends) -> Result<(), EngineError> {
@@ -430,18 +441,6 @@ fn left_as(task: &Task, stat: Stat) -> Stat {
         (Some((_, was)), Some(want)) if stat.kind == Kind::Dir && !want.reattr => Stat { mode: was.mode, ..stat },
         _ => stat,
     }
-}
-
-fn folder_of(step: &Step) -> Option<crate::model::name::RelPath> {
-    let path = match step {
-        Step::Park { from: path, .. } | Step::Unpark { to: path, .. } | Step::Move { to: path, .. } => path,
-        Step::Remove { at, .. }
-        | Step::MakeDir { at, .. }
-        | Step::WriteFile { at, .. }
-        | Step::WriteLink { at, .. }
-        | Step::SetAttr { at, .. } => at,
-    };
-    path.split_last().map(|(folder, _)| folder)
 }
 
 /// What is to be done for a node; nothing if it is as it should be.

@@ -4,7 +4,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::append::Draft;
 use super::{Captured, Control, Gone, Held, lie_in_each_other};
 use crate::disk::{DiskError, Tree, canonical_dir, marker_above};
 use crate::engine::{Event, OnProgress};
@@ -55,16 +54,6 @@ impl Control {
         let dir = self.trackable(dir, name)?;
         self.add_volume(id, name, Some(&dir), holding, true)?;
         Ok(dir)
-    }
-
-    /// The first look at a directory that joined, once a member's entries are here: files that are a version of
-    /// what the volume knows are that version, anything else is captured as this peer's own.
-    pub(super) fn finish_join(&mut self, id: VolumeId) -> Result<(), EngineError> {
-        self.capture(id, Gone::Asked, None)?;
-        let store = self.store.clone();
-        let held = self.held(id)?;
-        held.more.joining = false;
-        held.commit(&store, Draft::default())
     }
 
     /// Stops tracking; the files stay.

@@ -8,6 +8,7 @@ mod capture;
 mod fetch;
 mod gc;
 mod held;
+mod join;
 mod look;
 mod loss;
 mod materialise;

@@ -192,6 +192,23 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// The paths that it is about.
+    pub fn paths(&self) -> impl Iterator<Item = &RelPath> {
+        let (first, second) = match self {
+            Self::Move { from, to, .. } => (from, Some(to)),
+            Self::Park { from: path, .. }
+            | Self::Unpark { to: path, .. }
+            | Self::Remove { at: path, .. }
+            | Self::MakeDir { at: path, .. }
+            | Self::WriteFile { at: path, .. }
+            | Self::WriteLink { at: path, .. }
+            | Self::SetAttr { at: path, .. } => (path, None),
+        };
+        std::iter::once(first).chain(second)
+    }
+}
+
 /// How a step ended.
 #[derive(Debug)]
 pub enum Outcome {

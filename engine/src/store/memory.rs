@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use super::backend::{Backend, Change, Changes, Direction, Durability, Visit};
 use super::error::StoreError;
-use super::schema::{Span, Table};
+use super::schema::{Span, Table, read_chunk};
+use crate::model::ids::ChunkId;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 type Bounds<'a> = (Bound<&'a Vec<u8>>, Bound<&'a Vec<u8>>);
@@ -81,6 +82,27 @@ impl Medium {
         let count = logged.len();
         tables.take_back(logged.split_off(kept.min(count)));
         count
+    }
+
+    /// Another one that holds the same, all of it durable: a backup, or what is put back from one.
+    pub fn copy(&self) -> Self {
+        let Tables { rows, position, .. } = &*self.tables();
+        let tables = Tables { rows: rows.clone(), position: *position, ..Tables::default() };
+        Self(Arc::new(Shared { tables: RwLock::new(tables), fate: Mutex::default() }))
+    }
+
+    /// The chunks that are stored.
+    pub fn chunks(&self) -> Vec<ChunkId> {
+        let keys = self.tables().rows[Table::Chunks as usize].keys().cloned().collect::<Vec<_>>();
+        keys.iter().filter_map(|key| read_chunk(key).ok()).collect()
+    }
+
+    /// One bit of a stored chunk is not what it was.
+    pub fn flip(&self, chunk: ChunkId) {
+        let mut tables = self.tables_mut();
+        if let Some(last) = tables.rows[Table::Chunks as usize].get_mut(&chunk.0[..]).and_then(|row| row.last_mut()) {
+            *last ^= 1;
+        }
     }
 
     fn tables(&self) -> RwLockReadGuard<'_, Tables> {

@@ -99,8 +99,7 @@ impl<'t> Batch<'t> {
     fn leads_astray(&self, step: &Step) -> bool {
         let through =
             |path: &RelPath| (1..path.0.len()).any(|depth| self.astray.contains(&RelPath(path.0[..depth].to_vec())));
-        let from = if let Step::Move { from, .. } = step { Some(from) } else { None };
-        !self.astray.is_empty() && (through(at(step)) || from.is_some_and(through))
+        !self.astray.is_empty() && step.paths().any(through)
     }
 
     /// Does a step; takes `temp` if it is used up.
