@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::content::{note_chunks, pieces};
+use crate::control::{contents, shown_contents};
 use crate::engine::{Engine, Lane};
 use crate::error::EngineError;
+use crate::model::facts::Eye;
 use crate::model::frontier::Frontier;
 use crate::model::ids::{ChunkId, LogId, NodeId, VolumeId};
 use crate::model::patch::Root;
+use crate::model::view;
 use crate::plan::retain::{Fate, Retention, Version, versions};
 use crate::store::{Store, Volume};
 
@@ -171,9 +174,10 @@ impl Needs {
         Ok(())
     }
 
-    /// Takes in what the log of a volume has got since. What these contents consist of may not be here yet.
+    /// Takes in what the log of a volume has got since, and what is shown because of that. What these contents consist
+    /// of may not be here yet.
     pub(crate) fn catch_up(&mut self, store: &Store, volume: &Volume) -> Result<BTreeSet<Root>, EngineError> {
-        let mut fresh = BTreeSet::new();
+        let (mut fresh, mut touched) = (BTreeSet::new(), BTreeSet::new());
         let mut seen = self.seen.remove(&volume.id()).unwrap_or_default();
         loop {
             let entries = volume.entries_after(&seen, ENTRIES_BYTES)?;
@@ -184,10 +188,16 @@ impl Needs {
                 seen.advance(signed.entry.log, signed.entry.seq);
             }
             let patches = entries.iter().flat_map(|signed| signed.entry.patches());
-            for content in crate::control::contents(patches) {
+            touched.extend(patches.clone().map(|patch| patch.node));
+            for content in contents(patches) {
                 fresh.insert(content.0);
                 self.note(store, content, true)?;
             }
+        }
+        // What was deleted may live again.
+        for content in shown_contents(volume, &view::update(volume, Eye::Local, &touched)?)? {
+            fresh.insert(content.0);
+            self.note(store, content, true)?;
         }
         self.seen.insert(volume.id(), seen);
         for (root, len) in &self.coming {

@@ -385,7 +385,7 @@ impl Peer {
     }
 
     pub(crate) fn has_hints(&self) -> bool {
-        !self.hints.is_empty()
+        !self.hints.is_empty() || self.troubles(|troubles| !troubles.hints.is_empty())
     }
 }
 

@@ -14,9 +14,9 @@ use crate::model::facts::{Eye, Facts};
 use crate::model::ids::{ChunkId, EntryHash, Epoch, LogId, NodeId, VolumeId};
 use crate::model::keys::Keypair;
 use crate::model::overlay::{Changes, Overlay};
-use crate::model::patch::{Content, Patch, Root};
+use crate::model::patch::{Content, Patch, Register, Root};
 use crate::model::time::{Mtime, Time};
-use crate::model::view::{self, Fork};
+use crate::model::view::{self, Fork, Update};
 use crate::store::{Batch, Record, Store};
 
 /// A stat signature and the wall time of the read that it belongs to.
@@ -91,13 +91,16 @@ impl Held {
         let mut batch = Batch { cuts, ..Batch::new(self.volume.id()) };
         let touched = changes.touched.clone();
         let mut overlay = Overlay::resume(&self.volume, changes);
-        self.follow(&mut overlay, &mut batch)?;
+        let needed_again = self.follow(&mut overlay, &mut batch)?;
         let changes = overlay.into_changes();
         let mut state = self.state.clone();
         batch.records = self.records(&changes, &sightings, &mut state)?;
         let makes_way = !self.window.barred.is_empty() && self.moves_folder(&batch.records)?;
         for root in &self.completed {
             missing.entry(*root).or_insert(None);
+        }
+        for (root, len) in &needed_again {
+            missing.entry(*root).or_insert(Some(*len));
         }
         let mut more = self.more.clone();
         for entry in &entries {
@@ -119,6 +122,9 @@ impl Held {
         self.completed.clear();
         (self.more, self.state) = (more, self.volume.state());
         self.window.touched(&touched, &stale);
+        if !needed_again.is_empty() {
+            self.queue.look_again();
+        }
         if makes_way {
             self.window.unbar();
         }
@@ -136,21 +142,31 @@ impl Held {
         Ok(false)
     }
 
-    /// What follows from changed nodes: forks opened and closed, nodes to be brought up to date.
-    fn follow(&self, overlay: &mut Overlay<'_>, batch: &mut Batch) -> Result<(), EngineError> {
+    /// What follows from changed nodes: forks opened and closed, nodes to be brought up to date. Gives contents that
+    /// were let go of and are shown again, though no patch says so: what was deleted lives again where that is
+    /// contested.
+    fn follow(&self, overlay: &mut Overlay<'_>, batch: &mut Batch) -> Result<BTreeMap<Root, u64>, EngineError> {
         let touched = overlay.changes().touched.clone();
         if !overlay.changes().patched().is_empty() {
             self.follow_forks(overlay, batch)?;
         }
+        let mut needed_again = BTreeMap::new();
         if self.state.path.is_none() || touched.is_empty() {
-            return Ok(());
+            return Ok(needed_again);
         }
         let local = view::update(overlay, Eye::Local, &touched)?;
+        if self.volume.has_released()? {
+            for (root, len) in shown_contents(overlay, &local)? {
+                if self.volume.is_released(root)? {
+                    needed_again.insert(root, len);
+                }
+            }
+        }
         overlay.set_reverted(Eye::Local, local.reverted);
         for (node, want) in local.shown {
             batch.stale.insert(node, overlay.shown(node)? != want);
         }
-        Ok(())
+        Ok(needed_again)
     }
 
     /// Which forks patches opened and closed. What the disk shows has no part in it.
@@ -208,6 +224,19 @@ fn count(state: &mut crate::store::VolumeState, before: Option<&Record>, after: 
     let ((files_before, bytes_before), (files, bytes)) = (size(before), size(after));
     state.files = (state.files + files).saturating_sub(files_before);
     state.bytes = (state.bytes + bytes).saturating_sub(bytes_before);
+}
+
+/// The contents that an eye sees.
+pub(crate) fn shown_contents(facts: &dyn Facts, seen: &Update) -> Result<BTreeMap<Root, u64>, EngineError> {
+    let mut contents = BTreeMap::new();
+    for shown in seen.shown.values().flatten() {
+        if let Some(known) = facts.patch(shown.patch(Register::Content))?
+            && let Some(Content::File { len, root, .. }) = known.patch.content
+        {
+            contents.insert(root, len);
+        }
+    }
+    Ok(contents)
 }
 
 /// The contents that patches refer to.

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
-pub(crate) use append::contents;
+pub(crate) use append::{contents, shown_contents};
 pub use capture::Captured;
 pub(crate) use fetch::Answer;
 pub use held::Dispute;

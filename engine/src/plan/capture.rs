@@ -73,13 +73,17 @@ pub struct Arranged {
 /// Arranges the differences of one look.
 pub fn arrange(mut seen: Vec<Seen>) -> Arranged {
     seen.sort_by(|a, b| a.path.cmp(&b.path));
+    // In a directory that has moved a file has kept its path: whatever else has its inode is no move of it.
+    let in_place: BTreeSet<NodeId> = seen.iter().filter_map(|one| one.difference.in_place()).collect();
     let mut arranged = Arranged::default();
     let (mut moves, mut new_dirs) = (Vec::new(), BTreeMap::new());
     for Seen { path, difference, vacated } in seen {
         match difference {
             Difference::Gone(record) => arranged.gone.push(record.node),
             Difference::Touched(record, stat) => arranged.read.push(Read { path, stat, node: Some(record.node) }),
-            Difference::New(found) => match vacated.filter(|record| is_same(record, &found, &arranged.moved)) {
+            Difference::New(found) => match vacated
+                .filter(|record| !in_place.contains(&record.node) && is_same(record, &found, &arranged.moved))
+            {
                 Some(record) => {
                     arranged.moved.insert(record.node);
                     // A rename changes the ctime, so the signature proves nothing about bytes and attributes.

@@ -5,6 +5,7 @@
 //! same times.
 
 use crate::disk::{Found, Kind, Stat};
+use crate::model::ids::NodeId;
 use crate::model::time::Mtime;
 use crate::store::Record;
 
@@ -18,6 +19,16 @@ pub enum Difference {
     /// A file or symlink that may have other bytes or attributes than recorded, or a directory with another
     /// mode or other names in it, and so perhaps other attributes.
     Touched(Record, Stat),
+}
+
+impl Difference {
+    /// The node, where something still stands by its name.
+    pub fn in_place(&self) -> Option<NodeId> {
+        match self {
+            Self::Touched(record, _) => Some(record.node),
+            Self::Gone(_) | Self::New(_) => None,
+        }
+    }
 }
 
 /// What a listing says.

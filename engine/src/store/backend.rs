@@ -82,6 +82,11 @@ pub(super) trait Backend: Send + Sync {
 }
 
 impl dyn Backend + '_ {
+    /// Whether a range has any row.
+    pub(super) fn has_any(&self, table: Table, span: &Span) -> Result<bool, StoreError> {
+        Ok(!self.rows(table, span, 1, |_, _| Ok(()))?.is_empty())
+    }
+
     /// The first `n` rows of a range in ascending order, as `read` reads them.
     pub(super) fn rows<T>(
         &self,

@@ -43,7 +43,7 @@ pub struct Batch {
     /// Contents whose chunks are not all held: the file's length; `None`: all are.
     pub missing: BTreeMap<Root, Option<u64>>,
     /// Contents that are let go of from now on: they are no longer missing, and their chunks need not be held. An
-    /// entry that refers to one of them anew ends that.
+    /// entry that refers to one of them anew ends that, and so does noting that it is missing.
     pub released: BTreeSet<Root>,
     /// Open forks, as the engine encodes them.
     pub forks_add: BTreeSet<Vec<u8>>,
@@ -161,8 +161,7 @@ impl Making<'_> {
     }
 
     fn has_released(&self) -> Result<bool, StoreError> {
-        let all = schema::volume(self.core.slot);
-        Ok(!self.store.backend().rows(Table::Released, &all, 1, |_, _| Ok(()))?.is_empty())
+        self.store.backend().has_any(Table::Released, &schema::volume(self.core.slot))
     }
 
     /// What new patches refer to is to be held, whatever was let go of before.
@@ -270,10 +269,16 @@ impl Making<'_> {
         for (id, stale) in batch.stale {
             self.changes.mark(Table::Stale, schema::node(slot, id), stale);
         }
+        let has_released = batch.missing.values().any(Option::is_some) && self.has_released()?;
         for (root, missing) in batch.missing {
             let key = schema::root(slot, root);
             match missing {
-                Some(len) => self.changes.put(Table::Missing, key, len.to_be_bytes().to_vec()),
+                Some(len) => {
+                    if has_released {
+                        self.changes.delete(Table::Released, key.clone());
+                    }
+                    self.changes.put(Table::Missing, key, len.to_be_bytes().to_vec());
+                }
                 None => self.changes.delete(Table::Missing, key),
             }
         }

@@ -202,6 +202,11 @@ impl Volume {
         self.backend().has(Table::Released, &schema::root(self.core.slot, root))
     }
 
+    /// Whether any content was let go of.
+    pub fn has_released(&self) -> Result<bool, StoreError> {
+        self.backend().has_any(Table::Released, &schema::volume(self.core.slot))
+    }
+
     /// The open forks, as the engine encoded them, ascending.
     pub fn forks(&self) -> Result<Vec<Vec<u8>>, StoreError> {
         self.rows(Table::Forks, &schema::volume(self.core.slot), |key, _| schema::read_fork(key))
