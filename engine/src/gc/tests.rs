@@ -25,6 +25,14 @@ fn with_past(dir: &std::path::Path, home: &std::path::Path, past: &[u8]) -> (Eng
     (engine, id)
 }
 
+/// What `Engine::gc` works out before it deletes anything.
+fn looked(engine: &Engine) -> Plan {
+    let withdrawn = engine.ask(Lane::Urgent, |control| Ok(control.withdrawn())).unwrap();
+    let mut plan = plan(engine.store(), &NOTHING_OLD, engine.now_ms(), &mut |_| {}).unwrap();
+    plan.needs.withdrawn = withdrawn;
+    plan
+}
+
 /// A capture finds the chunks of a version stored that are about to be deleted, and stores none of them again.
 #[test]
 fn what_is_referred_to_again_before_the_deletes_stays() {
@@ -32,8 +40,7 @@ fn what_is_referred_to_again_before_the_deletes_stays() {
         let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let past = noise(900_000, 1);
         let (engine, id) = with_past(dir.path(), home.path(), &past);
-        let Plan { released, garbage, mut needs, .. } =
-            plan(engine.store(), &NOTHING_OLD, engine.now_ms(), &mut |_| {}).unwrap();
+        let Plan { released, garbage, mut needs, .. } = looked(&engine);
         assert_eq!((released[&id].len(), garbage.len() > 5), (1, true));
         let again = || {
             fs::write(dir.path().join("again"), &past).unwrap();
@@ -116,8 +123,7 @@ fn what_lives_again_before_the_deletes_stays_and_after_them_is_missing() {
         fs::remove_dir_all(dir.path().join("d")).unwrap();
         anna.capture(id, None).unwrap();
         sleep(Duration::from_millis(2));
-        let Plan { released, garbage, mut needs, .. } =
-            plan(anna.store(), &NOTHING_OLD, anna.now_ms(), &mut |_| {}).unwrap();
+        let Plan { released, garbage, mut needs, .. } = looked(&anna);
         let root = *released[&id].first().unwrap();
         if heard == Heard::BeforeRelease {
             tell(&ben, &anna, id);
@@ -136,7 +142,9 @@ fn what_lives_again_before_the_deletes_stays_and_after_them_is_missing() {
         assert!(!volume.is_released(root).unwrap());
         let is_late = heard == Heard::Afterwards;
         assert_eq!(swept.chunks, if is_late { count } else { 0 }, "{heard:?}");
-        assert_eq!(volume.is_missing(root).unwrap(), is_late, "{heard:?}");
+        // In between it is to be looked up whether all of it is still here.
+        let is_missing = volume.is_missing(root).unwrap();
+        assert!(is_missing == is_late || heard == Heard::BeforeSweep, "{heard:?}");
     }
 }
 
