@@ -13,6 +13,7 @@ use crate::control::{Control, Job, Lanes, Mode};
 use crate::disk::{Home, Inode, Lock, canonical_dir};
 use crate::environment::{Environment, Machine};
 use crate::error::EngineError;
+use crate::failpoint::{self, Point};
 use crate::model::ids::{PeerId, VolumeId};
 use crate::model::keys::Keypair;
 use crate::store::{Store, StoreError, Volume};
@@ -139,6 +140,7 @@ impl Engine {
         let store = store()?;
         let is_whole = closed_at(&files)?.is_some_and(|position| store.position() >= position);
         files.remove(CLOSED)?;
+        failpoint::pass(Point::EngineOpen);
         let (urgent, urgent_jobs) = unbounded();
         let (work, work_jobs) = unbounded();
         let lanes = Lanes { urgent: urgent_jobs, work: work_jobs };
@@ -232,6 +234,7 @@ impl Drop for Shared {
 impl Shared {
     fn note_closed(&self) -> Result<(), EngineError> {
         self.store.sync_chunks()?;
+        failpoint::pass(Point::EngineClose);
         Ok(self.home.write_with(CLOSED, |inode| closed(self.store.position(), inode).into_bytes())?)
     }
 }

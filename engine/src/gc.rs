@@ -9,6 +9,7 @@ use crate::content::{note_chunks, pieces};
 use crate::control::{contents, shown_contents};
 use crate::engine::{Engine, Lane};
 use crate::error::EngineError;
+use crate::failpoint::{self, Point};
 use crate::model::facts::Eye;
 use crate::model::frontier::Frontier;
 use crate::model::ids::{ChunkId, LogId, NodeId, VolumeId};
@@ -103,7 +104,9 @@ impl Engine {
         if order.dry_run || is_idle || !may_go_on() {
             return Ok(tally);
         }
+        failpoint::pass(Point::GcPlanned);
         needs = self.ask(Lane::Work, move |control| control.release(&mut needs, released).map(|()| needs))?;
+        failpoint::pass(Point::GcReleased);
         (tally.chunks, tally.bytes) = (0, 0);
         let garbage: Vec<ChunkId> = garbage.into_iter().collect();
         for ids in garbage.chunks(SWEEP_CHUNKS).take_while(|_| may_go_on()) {
@@ -143,6 +146,7 @@ fn reclaim(store: &Store, bytes: u64, now: bool) -> Result<(), EngineError> {
     let is_due = if now { idle > 0 } else { idle >= store.chunk_bytes()? / RECLAIM_PART };
     if is_due {
         store.reclaim_chunks()?;
+        failpoint::pass(Point::GcReclaimed);
     }
     Ok(store.set_meta(IDLE_KEY, &if is_due { 0 } else { idle }.to_be_bytes())?)
 }

@@ -253,7 +253,7 @@ impl Engine {
         Ok(self.ask(Lane::Urgent, move |control| control.answered(id, peer, answers))?)
     }
 
-    /// Proves every stored chunk, or these; with `repair`, lets go of what is broken and fetches it anew. Gives
+    /// Reads every row and proves every stored chunk, or these; with `repair`, lets go of what is broken and fetches it anew. Gives
     /// what was found, and the contents that are not all here.
     pub fn verify(
         &self,
@@ -261,6 +261,7 @@ impl Engine {
         repair: bool,
         progress: &dyn Fn(u64, u64),
     ) -> Result<(Verified, Lacking), EngineError> {
+        self.store().read_rows()?;
         let verified = verify_chunks(self.store(), only, progress)?;
         let broken = verified.broken.clone();
         if repair {

@@ -18,6 +18,7 @@ pub mod disk;
 pub mod engine;
 pub mod environment;
 pub mod error;
+pub mod failpoint;
 pub mod gc;
 pub mod handle;
 pub mod ingest;

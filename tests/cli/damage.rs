@@ -9,7 +9,7 @@ use pfs_tests::{Peer, eventually, eventually_equal};
 use super::{one, pair, says};
 
 /// The files of the store whose names end so.
-fn files(peer: &Peer, end: &str) -> Vec<PathBuf> {
+pub(crate) fn files(peer: &Peer, end: &str) -> Vec<PathBuf> {
     let all = fs::read_dir(peer.home.join("store")).unwrap().map(|entry| entry.unwrap().path());
     all.filter(|path| path.file_name().unwrap().to_string_lossy().ends_with(end)).collect()
 }

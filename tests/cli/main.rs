@@ -8,6 +8,8 @@ mod disks;
 mod doors;
 mod forks;
 mod history;
+mod rot;
+mod torn;
 mod words;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod points;
+mod syncs;
 mod work;
 
 use std::thread;

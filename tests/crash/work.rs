@@ -58,6 +58,23 @@ impl Worker {
         }
     }
 
+    /// One piece of every kind, and a file that is too large to ride in a commit.
+    pub(crate) fn do_everything(&mut self, dice: &mut Dice) {
+        self.remove_directory(dice);
+        self.add_directory(dice);
+        self.move_directory(dice);
+        self.edit(dice);
+        let all = self.directories();
+        let apart = |(a, b): &(&PathBuf, &PathBuf)| !a.starts_with(b) && !b.starts_with(a);
+        let mut pairs = all.iter().flat_map(|a| all.iter().map(move |b| (a, b)));
+        if let Some((a, b)) = pairs.find(apart) {
+            self.swap(a, b);
+        }
+        fs::create_dir_all(self.folder.join("big")).unwrap();
+        let bytes = dice.bytes(1_200_000);
+        self.write(PathBuf::from("big/large"), bytes);
+    }
+
     /// What its folder in that tree holds otherwise than it should.
     pub(crate) fn amiss_in(&self, tree: &Path) -> Vec<String> {
         let folder = tree.join(self.folder.file_name().unwrap());
@@ -143,13 +160,17 @@ impl Worker {
 
     fn swap_directories(&mut self, dice: &mut Dice) {
         let (Some(a), Some(b)) = (self.some_directory(dice), self.some_directory(dice)) else { return };
-        if a.starts_with(&b) || b.starts_with(&a) {
+        self.swap(&a, &b);
+    }
+
+    fn swap(&mut self, a: &Path, b: &Path) {
+        if a.starts_with(b) || b.starts_with(a) {
             return;
         }
         let aside = self.fresh_name();
-        self.rename(&a, &aside);
-        self.rename(&b, &a);
-        self.rename(&aside, &b);
+        self.rename(a, &aside);
+        self.rename(b, a);
+        self.rename(&aside, b);
     }
 
     fn rename(&mut self, from: &Path, to: &Path) {

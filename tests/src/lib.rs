@@ -1,15 +1,19 @@
 //! A small world for tests that span the crates: peers that are real `pfs` processes, their trees, and patience.
 
+mod rot;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+pub use rot::rot;
 
 /// Nothing that is to happen takes so long, however busy the machine is.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -85,21 +89,39 @@ impl Peer {
 
     /// Starts the daemon; returns when it answers.
     pub fn start(&mut self) {
-        let log = File::options().create(true).append(true).open(self.home.join("test.log"));
-        let log = log.expect("the home takes a log");
-        let mut command = self.command(&["-v", "daemon", "run", "--no-discovery", "--listen", &self.listen]);
-        let mut daemon = command.stderr(log).stdout(Stdio::null()).spawn().expect("the pfs program starts");
+        self.launch("");
         let mut report = None;
         eventually("the daemon answers", || {
-            let ended = daemon.try_wait().expect("a child can be waited for");
-            assert_eq!(ended, None, "{}'s daemon ended: {}", self.name, self.log());
+            assert!(!self.has_died(), "{}'s daemon ended: {}", self.name, self.log());
             let done = self.run(&["daemon", "status", "--json"]);
             report = serde_json::from_str::<Value>(&done.out).ok();
             done.code == 0
         });
         let listen = report.as_ref().and_then(|report| report["listen"].as_str());
         listen.expect("a daemon that runs listens").clone_into(&mut self.listen);
-        self.daemon = Some(daemon);
+    }
+
+    /// Starts a daemon with that failpoint, as `PFS_FAIL` has it. It may end before it ever answers.
+    pub fn launch(&mut self, fail: &str) {
+        let log = File::options().create(true).append(true).open(self.home.join("test.log"));
+        let log = log.expect("the home takes a log");
+        let mut command = self.command(&["-v", "daemon", "run", "--no-discovery", "--listen", &self.listen]);
+        if !fail.is_empty() {
+            command.env("PFS_FAIL", fail);
+        }
+        self.daemon = Some(command.stderr(log).stdout(Stdio::null()).spawn().expect("the pfs program starts"));
+    }
+
+    /// Whether the daemon has ended by itself.
+    pub fn has_died(&mut self) -> bool {
+        let daemon = self.daemon.as_mut().expect("its daemon was started");
+        daemon.try_wait().expect("a child can be waited for").is_some()
+    }
+
+    /// How the daemon ended, once it has.
+    pub fn end(&mut self) -> ExitStatus {
+        let mut daemon = self.daemon.take().expect("its daemon was started");
+        daemon.wait().expect("a child can be waited for")
     }
 
     /// Says where its daemons are to listen from now on.
@@ -110,16 +132,15 @@ impl Peer {
     /// Stops the daemon in good order.
     pub fn stop(&mut self) {
         self.ok(&["daemon", "stop"]);
-        let mut daemon = self.daemon.take().expect("its daemon runs");
-        let ended = daemon.wait().expect("a child can be waited for");
+        let ended = self.end();
         assert!(ended.success(), "{}'s daemon: {ended}: {}", self.name, self.log());
     }
 
     /// Ends the daemon without any warning.
     pub fn kill(&mut self) {
-        let mut daemon = self.daemon.take().expect("its daemon runs");
+        let daemon = self.daemon.as_mut().expect("its daemon runs");
         daemon.kill().expect("a child can be killed");
-        daemon.wait().expect("a child can be waited for");
+        self.end();
     }
 
     /// A fresh ticket for that volume.
@@ -173,7 +194,7 @@ impl Peer {
         // Its tree may be away.
         let here = if self.dir.is_dir() { &self.dir } else { Path::new("/") };
         command.arg("--home").arg(&self.home).args(args).current_dir(here).stdin(Stdio::null());
-        command.env_remove("PFS_HOME").env_remove("PFS_LOG").env("NO_COLOR", "1");
+        command.env_remove("PFS_HOME").env_remove("PFS_LOG").env_remove("PFS_FAIL").env("NO_COLOR", "1");
         command
     }
 }
@@ -234,11 +255,7 @@ pub fn not_run(test: &str, why: &str) {
 fn program() -> PathBuf {
     let own = std::env::current_exe().expect("a test knows where it is");
     let path = own.parent().and_then(Path::parent).expect("tests are in target/PROFILE/deps").join("pfs");
-    assert!(
-        path.exists(),
-        "{} is not built: `cargo test --workspace`, or `cargo build -p pfs-cli` first",
-        path.display()
-    );
+    assert!(path.exists(), "{} is not built: `cargo build --workspace --all-targets` first", path.display());
     path
 }
 
@@ -247,6 +264,20 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < end, "not within {} s: {what}", PATIENCE.as_secs());
+        thread::sleep(POLL);
+    }
+}
+
+/// Waits until nothing is amiss, and says what is if that never comes.
+pub fn eventually_nothing(what: &str, mut amiss: impl FnMut() -> Vec<String>) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let amiss = amiss();
+        if amiss.is_empty() {
+            return;
+        }
+        let some = amiss.iter().take(10).cloned().collect::<Vec<_>>().join("; ");
+        assert!(Instant::now() < end, "not within {} s: {what}: {} amiss: {some}", PATIENCE.as_secs(), amiss.len());
         thread::sleep(POLL);
     }
 }

@@ -188,6 +188,15 @@ fn dependencies_stay_few() {
     assert!(packages <= PACKAGES_MAX, "Cargo.lock:1: {packages} packages, more than {PACKAGES_MAX}: is each worth it?");
 }
 
+/// Whoever asks for that feature gives it to every crate that is built with it.
+#[test]
+fn failpoints_are_for_tests_alone() {
+    let manifest =
+        |name: &str| fs::read_to_string(source::root().join(name).join("Cargo.toml")).expect("a crate has one");
+    let asking: Vec<_> = source::CRATES.into_iter().filter(|name| manifest(name).contains("\"failpoints\"")).collect();
+    assert_eq!(asking, ["tests"], "a program of a release must not end because a variable says so");
+}
+
 #[test]
 fn every_golden_is_read_by_a_test() {
     let tree = Tree::read();

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 /// Where code is.
-const CRATES: [&str; 5] = ["engine", "net", "cli", "fixtures", "tests"];
+pub(crate) const CRATES: [&str; 5] = ["engine", "net", "cli", "fixtures", "tests"];
 
 /// One file.
 pub(crate) struct Source {

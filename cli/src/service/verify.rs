@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pfs_engine::content::{note_chunks, pieces};
-use pfs_engine::handle::VolumeReport;
+use pfs_engine::handle::{Lacking, VolumeReport};
 use pfs_engine::model::facts::Facts as _;
 use pfs_engine::model::ids::{ChunkId, NodeId, PatchId};
 use pfs_engine::model::patch::{Content, Root};
@@ -45,11 +45,11 @@ pub(super) fn verify(running: &Running, request: &VerifyRequest, progress: OnPro
         worker.join()
     });
     let found = found.map_err(|_| ServiceError::new(ErrorKind::Failed, "verifying ended by a fault in pfs"))?;
-    let (found, _) = found?;
+    let (found, lacking) = found?;
     let mut hurt = Vec::new();
     if request.repair && running.net.is_some() {
         hurt = damages(engine, &volumes, &found.broken.iter().copied().collect())?;
-        heal(running, &found.broken, progress)?;
+        heal(running, &found.broken, &lacking, progress)?;
     }
     let here = engine.store().has_chunks(&found.broken)?;
     let repaired = if request.repair { here.iter().filter(|here| **here).count() } else { 0 };
@@ -142,22 +142,34 @@ fn each_file(
     }
 }
 
-/// Waits while the members bring back what was let go of.
-fn heal(running: &Running, broken: &[ChunkId], progress: OnProgress<'_>) -> Result<()> {
-    let store = running.engine.store();
-    let (mut last, mut since) = (usize::MAX, Instant::now());
+/// Waits while the members bring back what was let go of, now or by an earlier repair that was cut short.
+fn heal(running: &Running, broken: &[ChunkId], lacking: &Lacking, progress: OnProgress<'_>) -> Result<()> {
+    let (mut last, mut since, mut most) = (usize::MAX, Instant::now(), 0);
     loop {
-        let left = store.has_chunks(broken)?.iter().filter(|here| !**here).count();
+        let left = left(&running.engine, broken, lacking)?;
+        most = most.max(left);
         if left < last {
             (last, since) = (left, Instant::now());
         }
         if left == 0 || since.elapsed() > PATIENCE {
             return Ok(());
         }
-        let (files, files_total) = ((broken.len() - left) as u64, Some(broken.len() as u64));
+        let (files, files_total) = ((most - left) as u64, Some(most as u64));
         progress(Progress { stage: Stage::Fetching, files, bytes: 0, files_total, bytes_total: None });
         thread::sleep(POLL);
     }
+}
+
+/// Chunks and contents that are not here yet.
+fn left(engine: &Engine, broken: &[ChunkId], lacking: &Lacking) -> Result<usize> {
+    let mut left = engine.store().has_chunks(broken)?.iter().filter(|here| !**here).count();
+    for (id, roots) in lacking {
+        let volume = engine.volume(*id)?;
+        for root in roots.keys() {
+            left += usize::from(volume.is_missing(*root)?);
+        }
+    }
+    Ok(left)
 }
 
 /// The files of a volume, of now or before, whose bytes cannot all be read.

@@ -14,6 +14,7 @@ use super::{Control, Held};
 use crate::disk::{DiskError, Hint, Kind, Tree};
 use crate::engine::{Event, OnProgress, Progress};
 use crate::error::EngineError;
+use crate::failpoint::{self, Point};
 use crate::limits::BATCH_FILES;
 use crate::model::facts::{Eye, Facts};
 use crate::model::ids::{NodeId, VolumeId};
@@ -265,6 +266,7 @@ impl Control {
         let mut work = Work { id, joining, lagging, keeps_xattrs, folders, captured, progress, total };
         self.reshape(&mut work, &arranged)?;
         self.read_all(&mut work, &tree, arranged.read)?;
+        failpoint::pass(Point::CaptureEnd);
         let held = self.held(id)?;
         held.note_skipped(names, all, &work.captured.problems);
         if held.more.under_way && all.contains(&RelPath::root()) {
@@ -289,6 +291,7 @@ impl Control {
     }
 
     fn reshape_batch(&mut self, work: &mut Work, gone: &[NodeId], shape: &[Shape]) -> Result<(), EngineError> {
+        failpoint::pass(Point::CaptureShape);
         let held = self.held(work.id)?;
         let (tree, time) = (held.tree()?, held.tick());
         let volume = held.volume.clone();
@@ -362,6 +365,7 @@ impl Control {
 
     /// One batch becomes patches.
     fn record(&mut self, work: &mut Work, batch: Batch) -> Result<(), EngineError> {
+        failpoint::pass(Point::CaptureRead);
         let held = self.held(work.id)?;
         for untaken in batch.untaken {
             match untaken {

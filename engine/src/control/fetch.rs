@@ -8,6 +8,7 @@ use super::window::ask_again_after;
 use super::{Control, Held};
 use crate::engine::Event;
 use crate::error::EngineError;
+use crate::failpoint::{self, Point};
 use crate::limits::{FETCH_CONTENTS_MAX, LOOKUPS_MAX};
 use crate::model::chunk::Unpacker;
 use crate::model::ids::{ChunkId, PeerId, VolumeId};
@@ -98,6 +99,7 @@ impl Control {
 
     /// A peer answered; what it sent is in the store already.
     pub(crate) fn answered(&mut self, id: VolumeId, peer: PeerId, answers: Vec<Answer>) -> Result<(), EngineError> {
+        failpoint::pass(Point::FetchCame);
         let store = self.store.clone();
         let held = self.held(id)?;
         for answer in answers {

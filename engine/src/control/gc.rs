@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Control;
 use super::append::Draft;
 use crate::error::EngineError;
+use crate::failpoint::{self, Point};
 use crate::gc::Needs;
 use crate::model::ids::{ChunkId, LogId, VolumeId};
 use crate::model::patch::Root;
@@ -47,7 +48,9 @@ impl Control {
                 idle.push(*id);
             }
         }
+        failpoint::pass(Point::GcSweep);
         self.store.remove_chunks(&idle)?;
+        failpoint::pass(Point::GcSwept);
         Ok(Swept { chunks: idle.len() as u64, bytes })
     }
 

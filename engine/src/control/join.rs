@@ -7,6 +7,7 @@ use super::source::NoSource;
 use super::{Control, Gone, Held};
 use crate::disk::{Kind, Outcome, Step};
 use crate::error::EngineError;
+use crate::failpoint::{self, Point};
 use crate::limits::STEP_BATCH_NODES;
 use crate::model::ids::{NodeId, VolumeId};
 use crate::model::name::RelPath;
@@ -18,6 +19,7 @@ impl Control {
     /// what the volume knows are that version, anything else is captured as this peer's own.
     pub(super) fn finish_join(&mut self, id: VolumeId) -> Result<(), EngineError> {
         self.capture(id, Gone::Asked, None)?;
+        failpoint::pass(Point::JoinLooked);
         let store = self.store.clone();
         let held = self.held(id)?;
         held.dress(&store)?;

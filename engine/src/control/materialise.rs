@@ -17,6 +17,7 @@ use crate::disk::SetAside;
 use crate::disk::{DiskError, Kind, Outcome, Stat, Step};
 use crate::engine::Event;
 use crate::error::EngineError;
+use crate::failpoint::{self, Point};
 use crate::limits::{STEP_BATCH_BYTES, STEP_BATCH_NODES, WINDOW_NODES};
 use crate::model::codec;
 use crate::model::facts::{Eye, Facts, Shown};
@@ -211,12 +212,15 @@ impl Held {
         let planned = plan(&batch, &before, &occupied, &self.window.barred);
         let list: Vec<Step> = planned.steps.iter().map(|one| one.step.clone()).collect();
         self.set_out(store)?;
+        failpoint::pass(Point::MaterialiseSetOut);
         let begun = self.env.now();
         let carried = tree.carry_out(&list, &FromStore::new(store));
         let took = self.env.now().duration_since(begun);
         tracing::debug!(steps = list.len(), waiting = self.window.on_their_way(), ?took, "carried out");
         warn_set_aside(&carried.set_aside);
+        failpoint::pass(Point::MaterialiseDone);
         self.note(store, &batch, &planned, carried.outcomes)?;
+        failpoint::pass(Point::MaterialiseNoted);
         if !carried.left_parked.is_empty() {
             self.return_parked(store, &tree);
         }

@@ -8,6 +8,7 @@ use super::{Captured, Control, Gone, Held, lie_in_each_other};
 use crate::disk::{DiskError, Tree, canonical_dir, marker_above};
 use crate::engine::{Event, OnProgress};
 use crate::error::EngineError;
+use crate::failpoint::{self, Point};
 use crate::model::entry::{Body, Genesis, Holding, Invite, Member, Role};
 use crate::model::ids::{PeerId, VolumeId};
 use crate::model::time::Time;
@@ -31,6 +32,7 @@ impl Control {
         let id = genesis.volume();
         self.add_volume(id, name, Some(&dir), Holding::All, false)?;
         self.append(id, Time::from_ms(self.env.wall_ms()), Body::Genesis(genesis))?;
+        failpoint::pass(Point::TrackBorn);
         let captured = self.capture(id, Gone::Asked, progress)?;
         Ok((id, captured))
     }
@@ -53,6 +55,7 @@ impl Control {
         }
         let dir = self.trackable(dir, name)?;
         self.add_volume(id, name, Some(&dir), holding, true)?;
+        failpoint::pass(Point::JoinAdopted);
         Ok(dir)
     }
 
@@ -64,6 +67,7 @@ impl Control {
         {
             tree.remove_marker()?;
         }
+        failpoint::pass(Point::UntrackMarker);
         held.detach();
         self.volumes.remove(&id);
         self.store.remove_volume(id)?;
@@ -114,12 +118,14 @@ impl Control {
         };
         // In this order, so that no crash leaves a marker of a volume that nobody knows.
         self.store.create_volume(id, &state)?;
+        failpoint::pass(Point::TrackVolume);
         if let Some(dir) = dir
             && let Err(error) = Tree::create(dir, id)
         {
             self.store.remove_volume(id)?;
             return Err(error.into());
         }
+        failpoint::pass(Point::TrackTree);
         self.volumes.insert(id, Held::open(&self.store, id, Arc::clone(&self.env))?);
         self.attach(id);
         self.tell(&Event::Members(id));

@@ -7,6 +7,7 @@ use super::append::{Draft, contents};
 use super::{Control, Dispute, Held};
 use crate::engine::Event;
 use crate::error::EngineError;
+use crate::failpoint::{self, Point};
 use crate::handle::{Parted, Received};
 use crate::limits::{CLOCK_AHEAD_MS_MAX, LOGS_MAX};
 use crate::model::entry::{Body, SignedEntry, Withdraw};
@@ -196,7 +197,9 @@ impl Held {
         }
         let missing = missing(store, &fresh)?;
         let draft = Draft { changes, entries: fresh, cuts, missing, ..Draft::default() };
+        failpoint::pass(Point::ReceiveBefore);
         self.commit(store, draft).inspect_err(|_| (self.state.log, self.more) = before)?;
+        failpoint::pass(Point::ReceiveAfter);
         self.queue.look_again();
         Ok(())
     }

@@ -5,6 +5,7 @@ use super::Gone;
 use super::append::Draft;
 use crate::engine::Event;
 use crate::error::EngineError;
+use crate::failpoint::{self, Point};
 use crate::model::ids::{PatchId, VolumeId};
 use crate::model::patch::Patch;
 use crate::model::view::Fork;
@@ -29,7 +30,9 @@ impl Control {
             return Err(ResolveError::Changed.into());
         }
         let ids = patches.iter().map(Patch::id).collect();
+        failpoint::pass(Point::ResolveBefore);
         self.append_patches(id, time, patches, Draft { changes, ..Draft::default() })?;
+        failpoint::pass(Point::ResolveAfter);
         self.settle(id)?;
         self.tell(&Event::Changed(id));
         Ok(ids)

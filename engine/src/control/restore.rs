@@ -7,6 +7,7 @@ use super::{Control, Gone, Held};
 use crate::content::{ContentError, Lacking, lacking};
 use crate::engine::Event;
 use crate::error::EngineError;
+use crate::failpoint::{self, Point};
 use crate::model::ids::{PatchId, VolumeId};
 use crate::model::name::RelPath;
 use crate::model::patch::{Patch, Root};
@@ -43,7 +44,9 @@ impl Control {
             return Ok(report);
         }
         let missing = report.lacking.iter().map(|(root, len)| (*root, Some(*len))).collect();
+        failpoint::pass(Point::RestoreBefore);
         self.append_patches(id, time, patches, Draft { changes, missing, ..Draft::default() })?;
+        failpoint::pass(Point::RestoreAfter);
         self.held(id)?.queue.look_again();
         self.settle(id)?;
         self.tell(&Event::Changed(id));

@@ -14,6 +14,7 @@ use crate::content::{self, ContentError};
 use crate::disk::{Expect, FileReader, Kind, Outcome, Stat, Step, Tree};
 use crate::environment::Environment;
 use crate::error::EngineError;
+use crate::failpoint::{self, Point};
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::model::chunk::Unpacker;
 use crate::model::ids::{NodeId, VolumeId};
@@ -158,7 +159,8 @@ impl Held {
             Ok(kept) => kept.kept,
             Err(error) => return Ok(Err(format!("its bytes could not be kept: {error}"))),
         };
-        // A second name changes the change time, and nothing else.
+        failpoint::pass(Point::RepairKept);
+        // A second name, if it took one, changes the change time and nothing else.
         let now = tree.stat(&one.path)?;
         let Some(expect) = now.filter(|now| Stat { ctime: record.stat.ctime, ..*now } == record.stat) else {
             return changed();

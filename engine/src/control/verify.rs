@@ -8,6 +8,7 @@ use super::{Control, Held};
 use crate::content::{self, Lacking};
 use crate::engine::Event;
 use crate::error::EngineError;
+use crate::failpoint::{self, Point};
 use crate::limits::LOOKUPS_MAX;
 use crate::model::chunk::Unpacker;
 use crate::model::ids::{ChunkId, VolumeId};
@@ -75,6 +76,7 @@ impl Control {
     pub(crate) fn heal(&mut self, broken: &[ChunkId]) -> Result<u64, EngineError> {
         let store = self.store.clone();
         store.remove_chunks(broken)?;
+        failpoint::pass(Point::RepairLetGo);
         let ids: Vec<VolumeId> = self.volumes.keys().copied().collect();
         let mut count = 0;
         for id in ids {

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::ignores::{IGNORE_FILE, Ignores, Rules, rules_below};
 use super::reader::FileReader;
 use super::{DiskError, Found, Kind, Listing, Skipped, Stat, attrs, private, sys};
+use crate::failpoint::{self, Point};
 use crate::limits::DEPTH_MAX;
 use crate::model::ids::VolumeId;
 use crate::model::name::{Name, RESERVED, RelPath};
@@ -75,6 +76,7 @@ impl Tree {
                 let own = private::make_dir(&tree.fd, ".pfs").map_err(trouble)?;
                 private::make_dir(&own, TMP).map_err(trouble)?;
                 private::write(&own, GIT_IGNORE, b"*\n").map_err(trouble)?;
+                failpoint::pass(Point::TrackMarker);
                 private::write(&own, MARKER, format!("{volume}\n").as_bytes()).map_err(trouble)?;
                 fs::fsync(&tree.fd).map_err(trouble)?;
             }

@@ -7,6 +7,7 @@ use std::sync::{MutexGuard, PoisonError};
 use super::backend::{Changes, Direction, Durability};
 use super::schema::{self, Span, Table};
 use super::{Store, StoreError};
+use crate::failpoint::{self, Point};
 use crate::model::ids::ChunkId;
 
 /// Which chunks are perhaps not durable yet. A chunk that a reader can see is always counted here: in flight
@@ -45,7 +46,9 @@ impl Store {
             return Ok(());
         }
         self.pending().in_flight += 1;
+        failpoint::pass(Point::StoreChunksBefore);
         let written = self.write(changes, Durability::Volatile);
+        failpoint::pass(Point::StoreChunksAfter);
         let mut pending = self.pending();
         pending.in_flight -= 1;
         pending.put += 1;
@@ -61,7 +64,10 @@ impl Store {
             }
             pending.put
         };
-        self.guarded(|backend| backend.flush(Table::Chunks))?;
+        self.guarded(|backend| {
+            failpoint::attempt(Point::StoreFlush)?;
+            backend.flush(Table::Chunks)
+        })?;
         let mut pending = self.pending();
         pending.durable = pending.durable.max(target);
         Ok(())

@@ -8,6 +8,7 @@ use super::rows::{self, BodyRow, EntryRow, PatchRow, Record, VolumeState};
 use super::schema::{self, Table};
 use super::volume::{Cached, Core};
 use super::{Store, StoreError};
+use crate::failpoint::{self, Point};
 use crate::model::codec::encode;
 use crate::model::entry::{Body, Entry, SignedEntry};
 use crate::model::facts::{Eye, Known, NodeState};
@@ -94,6 +95,7 @@ impl Store {
 
     fn apply(&self, mut batch: Batch, durability: Durability) -> Result<(), StoreError> {
         let core = self.core(batch.volume)?;
+        let (before, after) = points(&batch, durability);
         let mut changes = Changes::default();
         // Before the sync: a chunk found held here, so not put again, is one that the sync covers.
         self.put_absent(&mut changes, std::mem::take(&mut batch.chunks))?;
@@ -109,9 +111,20 @@ impl Store {
         making.histories(&mut batch)?;
         making.state(batch.state.take());
         making.views(batch)?;
+        failpoint::pass(before);
         self.write(changes, durability)?;
+        failpoint::pass(after);
         core.publish(next);
         Ok(())
+    }
+}
+
+/// What stands before and behind the write of a batch.
+fn points(batch: &Batch, durability: Durability) -> (Point, Point) {
+    match durability {
+        Durability::Synced if !batch.entries.is_empty() => (Point::StoreLogBefore, Point::StoreLogAfter),
+        Durability::Synced => (Point::StoreFactsBefore, Point::StoreFactsAfter),
+        Durability::Logged | Durability::Volatile => (Point::StoreNoteBefore, Point::StoreNoteAfter),
     }
 }
 

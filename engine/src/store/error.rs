@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use crate::model::facts::Unreadable;
 use crate::model::ids::{LogId, VolumeId};
 
@@ -78,6 +80,12 @@ impl StoreError {
     /// Damage: `what` says where.
     pub(super) fn corrupt(what: impl Into<String>) -> Self {
         Self::Corrupt { what: what.into() }
+    }
+}
+
+impl From<Errno> for StoreError {
+    fn from(errno: Errno) -> Self {
+        Self::Io(Box::new(errno))
     }
 }
 

@@ -19,6 +19,7 @@ mod tests;
 mod volume;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
@@ -29,10 +30,11 @@ pub use rows::{BodyKind, EntryHead, Record, VolumeState};
 pub use schema::FORMAT_VERSION;
 pub use volume::Volume;
 
-use self::backend::{Backend, Changes, Durability};
+use self::backend::{Backend, Changes, Direction, Durability};
 use self::chunks::Pending;
 use self::schema::{FORMAT_KEY, SLOTS_KEY, Slot, Span, Table};
 use self::volume::Core;
+use crate::failpoint::{self, Point};
 use crate::model::ids::VolumeId;
 
 /// An open store. Clones are handles of the same one; the last that goes closes it.
@@ -199,6 +201,14 @@ impl Store {
         Ok(())
     }
 
+    /// Reads every row there is, less the chunks, which prove themselves: `Corrupt` where one cannot be read.
+    pub fn read_rows(&self) -> Result<(), StoreError> {
+        let everything = Span::prefix(Vec::new());
+        let go_on = &mut |_: &[u8], _: &[u8]| Ok(ControlFlow::Continue(()));
+        let rows = Table::ALL.into_iter().filter(|table| *table != Table::Chunks);
+        rows.into_iter().try_for_each(|table| self.backend().scan(table, &everything, Direction::Ascending, go_on))
+    }
+
     fn backend(&self) -> &dyn Backend {
         &*self.0.backend
     }
@@ -210,7 +220,12 @@ impl Store {
 
     /// Every write passes here: after one that failed there are no more.
     fn write(&self, changes: Changes, durability: Durability) -> Result<(), StoreError> {
-        self.guarded(|backend| backend.write(changes, durability))
+        self.guarded(|backend| {
+            if durability == Durability::Synced {
+                failpoint::attempt(Point::StoreSync)?;
+            }
+            backend.write(changes, durability)
+        })
     }
 
     fn guarded(&self, write: impl FnOnce(&dyn Backend) -> Result<(), StoreError>) -> Result<(), StoreError> {

@@ -15,6 +15,7 @@ use super::dirs::{Dirs, WORKABLE};
 use super::temp::{self, Temp};
 use super::{SetAside, at, is_unchanged, keep};
 use crate::disk::{DiskError, Expect, Inode, Kind, Outcome, Stat, Step, Tree, attrs, sys};
+use crate::failpoint::{self, Point};
 use crate::model::name::RelPath;
 use crate::model::patch::Attr;
 
@@ -205,6 +206,7 @@ impl<'t> Batch<'t> {
     fn take_out(&mut self, at: &RelPath, place: &Place, found: &Stat) -> Done<()> {
         let gone = self.in_tmp(temp::gone(found));
         sys::rename_out(place.spot(), gone.spot()).map_err(|errno| refused(at, errno))?;
+        failpoint::pass(Point::DiskTaken);
         if self.is_captured(at, &gone, found) {
             return Ok(());
         }
@@ -255,10 +257,11 @@ impl<'t> Batch<'t> {
     /// Swaps the new thing and what was found: at every moment one of the two stands there, whole.
     fn replace(&mut self, at: &RelPath, place: &Place, found: &Stat, new: &mut Temp) -> Done<()> {
         let from = self.in_tmp(new.name.clone());
-        // Under this name a sweep after a crash destroys only what was expected to go.
-        let swap = self.in_tmp(temp::gone(found));
+        // Under this name a sweep after a crash destroys only what is new, or what was expected to go.
+        let swap = self.in_tmp(temp::swap(&new.stat, found));
         sys::rename_out(from.spot(), swap.spot()).map_err(|errno| refused(at, errno))?;
         new.name.clone_from(&String::from_utf8_lossy(&swap.name).into_owned());
+        failpoint::pass(Point::DiskSwap);
         if !sys::exchange(swap.spot(), place.spot()).map_err(|errno| refused(at, errno))? {
             self.take_out(at, place, found)?;
             let put = sys::rename_new(swap.spot(), place.spot());
@@ -267,6 +270,7 @@ impl<'t> Batch<'t> {
                 refused(at, errno)
             });
         }
+        failpoint::pass(Point::DiskSwapped);
         if self.is_captured(at, &swap, found) {
             return Ok(());
         }
@@ -382,6 +386,7 @@ impl<'t> Batch<'t> {
     }
 
     pub(super) fn make_durable(&self) -> sys::Result<()> {
+        failpoint::attempt(Point::DiskSync)?;
         self.dirs.make_durable()
     }
 

@@ -10,12 +10,13 @@ mod dirs;
 mod temp;
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rayon::prelude::*;
-use rustix::fs::{self, AtFlags};
+use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use self::batch::Batch;
@@ -23,6 +24,7 @@ use self::dirs::WORKABLE;
 use self::temp::Temp;
 use super::tree::{SET_ASIDE, TMP};
 use super::{DiskError, Expect, Kind, Outcome, Stat, Step, Tree, private, sys};
+use crate::failpoint::{self, Point};
 use crate::limits::SYNC_EACH_MAX;
 use crate::model::ids::NodeId;
 use crate::model::name::{Name, RelPath};
@@ -88,14 +90,20 @@ impl Tree {
             Ok(temps) => temps,
             Err(errno) => return Carried::nothing(steps, errno),
         };
+        failpoint::pass(Point::DiskTemps);
         let mut batch = Batch::new(self, tmp);
         let each = steps.iter().zip(temps);
-        let mut outcomes: Vec<_> = each.map(|(step, temp)| batch.carry_out(step, temp)).collect();
+        let carried =
+            each.map(|(step, temp)| batch.carry_out(step, temp)).inspect(|_| failpoint::pass(Point::DiskStep));
+        let mut outcomes: Vec<_> = carried.collect();
         let left_parked = batch.bring_parked_back();
         batch.finish_modes();
         batch.refresh_dirs(steps, &mut outcomes);
         match batch.make_durable() {
-            Ok(()) => batch.destroy_gone(),
+            Ok(()) => {
+                failpoint::pass(Point::DiskSynced);
+                batch.destroy_gone();
+            }
             Err(errno) => outcomes = all_failed(steps, errno),
         }
         Carried { outcomes, set_aside: batch.into_set_aside(), left_parked }
@@ -118,8 +126,29 @@ impl Tree {
         keep(self, (&tmp, temp::parking(node).as_bytes()), None).map_err(trouble)
     }
 
-    /// Gives a file a second name where nothing ever clears it away, so that its bytes outlive what replaces it.
+    /// Keeps the bytes of a file where nothing ever clears them away, so that they outlive what replaces it. It gets a
+    /// second name only where it cannot be copied: that sets its change time, and until it is replaced it would look
+    /// as if somebody had written to it.
     pub fn keep_aside(&self, path: &RelPath) -> Result<SetAside, DiskError> {
+        self.copy_aside(path).or_else(|_| self.link_aside(path))
+    }
+
+    fn copy_aside(&self, path: &RelPath) -> io::Result<SetAside> {
+        let tmp = self.tmp_dir()?;
+        let name = temp::unique(temp::NEW, "");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut from = File::from(sys::open_beneath(self.fd(), path, sys::READ)?);
+        let mut to = File::from(fs::openat(&tmp, name.as_str(), flags, Mode::RUSR | Mode::WUSR)?);
+        let copied = io::copy(&mut from, &mut to).and_then(|_| to.sync_all());
+        let kept = copied.and_then(|()| Ok(keep(self, (&tmp, name.as_bytes()), Some(path))?));
+        if kept.is_err() {
+            // What cannot be removed now is swept later.
+            let _ = fs::unlinkat(&tmp, name.as_str(), AtFlags::empty());
+        }
+        kept
+    }
+
+    fn link_aside(&self, path: &RelPath) -> Result<SetAside, DiskError> {
         let link = || {
             let (above, name) = path.split_last().ok_or(Errno::INVAL)?;
             let folder = private::make_dir(self.own_dir()?, SET_ASIDE)?;
@@ -202,7 +231,8 @@ fn write_temps(
         1 => steps.iter().zip(untouched(steps)).map(write).collect(),
         _ => steps.par_iter().zip(untouched(steps)).map(write).collect(),
     };
-    if !one_by_one && let Err(errno) = sys::sync_all_of(tree.fd()) {
+    let sync = || failpoint::attempt(Point::DiskSyncTemps).and_then(|()| sys::sync_all_of(tree.fd()));
+    if !one_by_one && let Err(errno) = sync() {
         for temp in temps.into_iter().flatten().flatten() {
             temp.discard(tmp);
         }

@@ -1,7 +1,8 @@
 //! What is in `.pfs/tmp`, by name: `new-…` is being written and belongs to nobody yet, `gone-…` has left the tree,
 //! `park-…` comes back to it, `mode-…` is a note of a directory that has another mode only while a batch works in it.
 //!
-//! The name of what is gone carries its signature, so that even after a crash it is only destroyed unchanged. The
+//! The name of what is gone carries its signature, so that even after a crash it is only destroyed unchanged; that of
+//! what is swapped carries two. The
 //! name of a note carries the mode and the inode; it is a link that leads to the directory.
 
 use std::fs::File;
@@ -15,6 +16,7 @@ use rustix::fs::{self, AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 
 use super::{Source, SourceError};
 use crate::disk::{DiskError, Inode, Stat, Step, attrs, sys};
+use crate::failpoint::{self, Point};
 use crate::model::ids::NodeId;
 use crate::model::patch::{Attr, Root};
 use crate::model::time::Mtime;
@@ -58,9 +60,16 @@ pub(super) fn gone(stat: &Stat) -> String {
     unique(GONE, &signature(stat))
 }
 
-/// Whether a thing named by `gone` still is what it was.
+/// Where something new goes that is about to be swapped with what has the other signature: of the two, either may
+/// stand under that name when a crash comes.
+pub(super) fn swap(new: &Stat, old: &Stat) -> String {
+    unique(GONE, &format!("{}_{}", signature(new), signature(old)))
+}
+
+/// Whether a thing named by `gone` or `swap` still is what it was.
 pub(super) fn is_gone_unchanged(name: &str, now: &Stat) -> bool {
-    name.starts_with(GONE) && name.ends_with(&format!("_{}", signature(now)))
+    let now = signature(now);
+    name.strip_prefix(GONE).is_some_and(|rest| rest.split('_').skip(2).any(|signature| signature == now))
 }
 
 /// A note of the mode that a directory shall have.
@@ -145,6 +154,7 @@ impl NewFile<'_> {
         let last_modification = Timespec { tv_sec: self.mtime.secs, tv_nsec: self.mtime.nanos.into() };
         fs::futimens(file, &Timestamps { last_access, last_modification })?;
         if self.sync {
+            failpoint::attempt(Point::DiskSyncTemps)?;
             fs::fsync(file)?;
         }
         Ok(sys::stat_fd(file)?.stat)

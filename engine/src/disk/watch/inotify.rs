@@ -1,5 +1,9 @@
 //! The watcher on inotify: one watch a directory, known by its number; a directory's path is that of the
 //! directory above and its name, so that a rename within the tree changes one record, whatever is below.
+//!
+//! What must hold: once every event has been read, each directory is watched and its path is right. Events are read
+//! after the fact, when other directories may stand at the paths that they name, or none. So what came to a place is
+//! walked through again by the event that tells of it: where a path was not right yet, another such event follows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem::MaybeUninit;
@@ -169,8 +173,9 @@ impl Watched {
             let path = folder.join(&name);
             let known = self.moving.remove(&cookie).or_else(|| self.moved_out.remove(&cookie));
             if let Some(child) = known {
-                self.attach(child, Some((wd, name)));
-            } else if let Err(error) = self.enter(Some((wd, name)), path.clone()) {
+                self.attach(child, Some((wd, name.clone())));
+            }
+            if let Err(error) = self.enter(Some((wd, name)), path.clone()) {
                 hints.blind = Some(error);
             }
             hints.below.insert(path);
@@ -272,3 +277,7 @@ impl Watched {
         Some(RelPath(names))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests;

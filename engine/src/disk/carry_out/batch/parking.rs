@@ -8,6 +8,7 @@ use super::{Batch, Done, Place, refused};
 use crate::disk::carry_out::dirs::Dirs;
 use crate::disk::carry_out::temp;
 use crate::disk::{Inode, Kind, Stat, sys};
+use crate::failpoint::{self, Point};
 use crate::model::ids::NodeId;
 use crate::model::name::RelPath;
 
@@ -56,6 +57,7 @@ impl Batch<'_> {
             self.parking.parked.push(Parked { node, from: from.clone(), folder, moves_before });
         }
         self.touch_folder_of(from);
+        failpoint::pass(Point::DiskParked);
         result.map(|_| ())
     }
 

@@ -25,6 +25,31 @@ fn kept(batch: Batch<'_>) -> Vec<Vec<u8>> {
     batch.into_set_aside().iter().map(|aside| fs::read(&aside.kept).unwrap()).collect()
 }
 
+/// A crash right before the swap, or right behind it: neither the new file nor the old one is somebody's work.
+#[test]
+fn what_a_swap_leaves_in_a_crash_is_swept() {
+    let world = World::new();
+    for (is_swapped, write) in [(false, None), (true, None), (true, Some(b"written meanwhile"))] {
+        let old = world.put("f", b"old");
+        let step = write_file("f", Expect::Stat(old), b"new");
+        let new = written(&world, &step).unwrap();
+        let tmp = world.full(".pfs/tmp");
+        let swap = tmp.join(temp::swap(&new.stat, &old));
+        fs::rename(tmp.join(&new.name), &swap).unwrap();
+        if is_swapped {
+            fs::rename(world.full("f"), tmp.join("other")).unwrap();
+            fs::rename(&swap, world.full("f")).unwrap();
+            fs::rename(tmp.join("other"), &swap).unwrap();
+        }
+        if let Some(bytes) = write {
+            fs::write(&swap, bytes).unwrap();
+        }
+        let kept: Vec<_> = world.tree.sweep().unwrap().iter().map(|aside| fs::read(&aside.kept).unwrap()).collect();
+        assert_eq!(kept, write.iter().map(|bytes| bytes.to_vec()).collect::<Vec<_>>());
+        assert_eq!(world.in_tmp(), [""; 0]);
+    }
+}
+
 /// The file has changed between the last look and the swap.
 #[test]
 fn a_swap_of_something_else_is_undone() {
