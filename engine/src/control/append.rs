@@ -210,8 +210,8 @@ fn count(state: &mut crate::store::VolumeState, before: Option<&Record>, after: 
     state.bytes = (state.bytes + bytes).saturating_sub(bytes_before);
 }
 
-/// The contents that patches refer to.
-pub(crate) fn contents<'a>(patches: impl IntoIterator<Item = &'a Patch>) -> BTreeMap<Root, u64> {
+/// The contents that patches refer to, and their lengths. Of one root somebody may say several.
+pub(crate) fn contents<'a>(patches: impl IntoIterator<Item = &'a Patch>) -> BTreeSet<(Root, u64)> {
     let files = patches.into_iter().filter_map(|patch| match &patch.content {
         Some(Content::File { len, root, .. }) if *len > 0 => Some((*root, *len)),
         _ => None,
