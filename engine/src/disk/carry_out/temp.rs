@@ -150,3 +150,6 @@ impl NewFile<'_> {
         Ok(sys::stat_fd(file)?.stat)
     }
 }
+
+#[cfg(test)]
+mod tests;
