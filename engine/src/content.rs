@@ -294,17 +294,22 @@ pub fn changed_ranges(chunks: &dyn Chunks, a: (Root, u64), b: (Root, u64)) -> Re
         }
     }
     new.retain(|(_, piece)| !old.contains(piece));
-    new.append(&mut unopened);
-    new.sort_unstable_by_key(|(start, _)| *start);
-    let mut ranges: Vec<Range<u64>> = Vec::new();
-    for (start, piece) in new {
-        let end = start + piece.bytes();
-        match ranges.last_mut() {
-            Some(last) if last.end == start => last.end = end,
-            _ => ranges.push(start..end),
-        }
+    let changed = new.into_iter().map(|(start, piece)| start..start + piece.bytes());
+    unopened.extend(changed);
+    unopened.sort_unstable_by_key(|range| range.start);
+    let mut ranges = Vec::new();
+    for range in unopened {
+        extend(&mut ranges, range);
     }
     Ok(ranges)
+}
+
+/// Adds a stretch that comes behind those that are there.
+fn extend(ranges: &mut Vec<Range<u64>>, range: Range<u64>) {
+    match ranges.last_mut() {
+        Some(last) if last.end == range.start => last.end = range.end,
+        _ => ranges.push(range),
+    }
 }
 
 fn top(root: Root, len: u64) -> Result<Option<Piece>, ContentError> {
@@ -334,13 +339,13 @@ impl<'a> Lists<'a> {
         &mut self,
         depth: u8,
         pieces: impl Iterator<Item = (u64, Piece)>,
-        unopened: &mut Vec<(u64, Piece)>,
+        unopened: &mut Vec<Range<u64>>,
     ) -> Result<Vec<(u64, Piece)>, ContentError> {
         let mut below = Vec::new();
         for (mut at, piece) in pieces {
             let Piece::List { id, len } = piece else { continue };
             if below.len() >= COMPARED_PIECES_MAX {
-                unopened.push((at, piece));
+                extend(unopened, at..at + len);
                 continue;
             }
             for piece in self.open(id, depth, len)? {
