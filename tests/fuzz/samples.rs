@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 
 use pfs_engine::limits::SYMLINK_BYTES_MAX;
 use pfs_engine::model::codec::encode;
@@ -15,8 +16,11 @@ use pfs_engine::model::time::{Mtime, Time};
 use pfs_net::proto::message::{Bye, Hello, Message, PROTOCOL_VERSION, PeerNews, Refusal, Secret, Want};
 use pfs_net::{Ticket, TicketPeer};
 
-pub(crate) fn author() -> Keypair {
-    Keypair::from_seed(&[1; 32])
+/// Made once: a key takes longer than most of what is fuzzed.
+static AUTHOR: LazyLock<Keypair> = LazyLock::new(|| Keypair::from_seed(&[1; 32]));
+
+pub(crate) fn author() -> &'static Keypair {
+    &AUTHOR
 }
 
 pub(crate) fn genesis() -> Genesis {
@@ -93,7 +97,7 @@ pub(crate) fn entries() -> Vec<SignedEntry> {
     let first = (1, EntryHash::NONE, Vec::new(), Body::Genesis(genesis()));
     let later = bodies.into_iter().zip(2..).map(|(body, seq)| (seq, EntryHash([6; 32]), deps.clone(), body));
     let entry = |(seq, prev, deps, body)| {
-        Entry { volume: volume(), log: log(1), seq, prev, deps, time: Time(seq << 50), body }.sign(&author())
+        Entry { volume: volume(), log: log(1), seq, prev, deps, time: Time(seq << 50), body }.sign(author())
     };
     std::iter::once(first).chain(later).map(entry).collect()
 }

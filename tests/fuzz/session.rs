@@ -128,8 +128,8 @@ fn hello() -> Hello {
 struct Rig {
     session: Session,
     now_ms: u64,
-    /// Calls to the engine that have not come back.
-    calls: Vec<Action>,
+    /// Calls to the engine that have not come back, and the bytes that are to be stored by each.
+    calls: Vec<(Action, usize)>,
     /// Of each volume the bytes of messages of entries that the remote has not acknowledged.
     sent: BTreeMap<VolumeId, VecDeque<usize>>,
     /// Volumes of which this side has taken the remote for a member, or has nothing that it could tell.
@@ -141,7 +141,7 @@ struct Rig {
 
 #[test]
 fn session() {
-    let failed = run(&events(), 8, |events| {
+    let failed = run(&events(), 4, |events| {
         let (played, peak) = peak_of(|| play(&events));
         played?;
         prop_assert!(peak <= MEMORY, "{peak} bytes of memory");
@@ -199,7 +199,7 @@ impl Rig {
             Event::Joined(n) => self.hear(Message::Joined { volume: of(n) })?,
             Event::Flood(flood) => self.flood(*flood)?,
             Event::Answer(which, outcome) if !self.calls.is_empty() => {
-                let call = self.calls.remove(which.index(self.calls.len()));
+                let (call, _) = self.calls.remove(which.index(self.calls.len()));
                 self.answer(call, *outcome);
             }
             Event::Answer(..) => {}
@@ -301,17 +301,22 @@ impl Rig {
                 Action::Send(message) => self.sends(&message)?,
                 Action::Close(_) => self.is_over = true,
                 Action::Holds { volume, .. } | Action::Heard { volume, .. } | Action::Open { volume } => {
-                    self.of_member(volume)?
+                    self.of_member(volume)?;
                 }
                 Action::Admit { .. } => {
                     self.admits += 1;
-                    self.calls.push(action);
+                    self.calls.push((action, 0));
                 }
-                Action::Load { volume, .. } | Action::Store { volume, .. } => {
+                Action::Load { volume, .. } => {
                     self.of_member(volume)?;
-                    self.calls.push(action);
+                    self.calls.push((action, 0));
                 }
-                Action::Look { .. } => self.calls.push(action),
+                Action::Store { volume, ref entries } => {
+                    self.of_member(volume)?;
+                    let bytes = entries.iter().map(entry_bytes).sum();
+                    self.calls.push((action, bytes));
+                }
+                Action::Look { .. } => self.calls.push((action, 0)),
                 _ => {}
             }
         }
@@ -343,13 +348,10 @@ impl Rig {
     }
 
     fn is_within_limits(&self) -> Checked {
-        let count = |is: fn(&&Action) -> bool| self.calls.iter().filter(is).count();
+        let count = |is: fn(&Action) -> bool| self.calls.iter().filter(|(call, _)| is(call)).count();
         let (stores, loads) = (count(is_store), count(is_load));
-        let stored = self.calls.iter().map(|call| match call {
-            Action::Store { entries, .. } => entries.iter().map(entry_bytes).sum(),
-            _ => 0,
-        });
-        prop_assert!(stored.sum::<usize>() <= WINDOW_BYTES, "to be stored");
+        let stored: usize = self.calls.iter().map(|(_, bytes)| bytes).sum();
+        prop_assert!(stored <= WINDOW_BYTES, "{stored} bytes to be stored");
         prop_assert!(self.sent.values().flatten().sum::<usize>() <= WINDOW_BYTES, "sent and not acknowledged");
         // One of each at a time for a volume; one more may be left of a session that ended.
         prop_assert!(stores.max(loads) <= volumes().len() + 1, "{stores} stores, {loads} loads");
@@ -359,11 +361,11 @@ impl Rig {
     }
 }
 
-fn is_store(call: &&Action) -> bool {
+fn is_store(call: &Action) -> bool {
     matches!(call, Action::Store { .. })
 }
 
-fn is_load(call: &&Action) -> bool {
+fn is_load(call: &Action) -> bool {
     matches!(call, Action::Load { .. })
 }
 

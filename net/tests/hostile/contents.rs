@@ -75,12 +75,15 @@ fn content(id: ChunkId, depth: u8, len: u64) -> Content {
     Content::File { len, root: Root { id, depth }, mtime: Mtime { secs: 1_700_000_000, nanos: 0 } }
 }
 
-fn packed(raw: &[u8]) -> (ChunkId, Vec<u8>) {
+/// A chunk and its stored form.
+type Chunk = (ChunkId, Vec<u8>);
+
+fn packed(raw: &[u8]) -> Chunk {
     (ChunkId::of(raw), Packer::new().pack(raw))
 }
 
 /// A list as a chunk.
-fn list(pieces: &[Piece]) -> (ChunkId, Vec<u8>) {
+fn list(pieces: &[Piece]) -> Chunk {
     packed(&encode(&pieces.to_vec()))
 }
 
@@ -93,7 +96,7 @@ async fn files_that_nobody_can_read_hold_up_nobody() {
     let inner = list(&[data(10)]);
     let below = |len| Piece::List { id: inner.0, len };
     // Of each: what is wrong, the root's depth and chunk, the length that the patch gives.
-    let cases: Vec<(&str, u8, (ChunkId, Vec<u8>), u64)> = vec![
+    let cases: Vec<(&str, u8, Chunk, u64)> = vec![
         ("a chunk that is shorter", 0, packed(b"some bytes"), 11),
         ("a chunk that is longer", 0, packed(b"some bytes"), 9),
         ("a file longer than a chunk", 0, packed(b"some bytes"), CHUNK_BYTES_MAX as u64 + 1),

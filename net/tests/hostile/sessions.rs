@@ -1,12 +1,13 @@
 //! Words out of form and out of turn, forged entries, floods: each ends the session, with the right last word.
 
+use pfs_engine::limits::MANIFEST_DEPTH_MAX;
 use pfs_engine::model::entry::Holding;
 use pfs_engine::model::entry::{Body, SignedEntry};
 use pfs_engine::model::frontier::Frontier;
 use pfs_engine::model::ids::{ChunkId, EntryHash, Epoch, LogId, NodeId, PeerId, VolumeId};
 use pfs_engine::model::keys::Keypair;
-use pfs_engine::model::patch::{Attr, Patch, Register};
-use pfs_engine::model::time::Time;
+use pfs_engine::model::patch::{Attr, Content, Patch, Register, Root};
+use pfs_engine::model::time::{Mtime, Time};
 use pfs_net::proto::frame::{framed, header};
 use pfs_net::proto::limits::{FRAME_BYTES_MAX, JOINS_MAX, STRANGER_FRAME_BYTES_MAX, WANT_BYTES_MAX, WANT_IDS_MAX};
 use pfs_net::proto::message::{Bye, Message, Secret, Want};
@@ -86,7 +87,14 @@ async fn forged_entries_end_the_session_and_are_not_kept() {
     deps.deps = vec![(deps.log, 1)];
     let mut early = world.entry(2, first.entry.hash(), Body::Patches(Vec::new()));
     (early.time, early.deps) = (Time(1), Vec::new());
+    let mut as_anna = world.patches(vec![good.clone()]);
+    as_anna.entry.log.origin = world.anna.engine.peer();
+    let root = Root { id: ChunkId([1; 32]), depth: MANIFEST_DEPTH_MAX + 1 };
+    let content = Some(Content::File { len: 10, root, mtime: Mtime::default() });
+    let deep = Patch { content, ..Patch::new(good.node) };
     let hostile: Vec<(&str, Vec<SignedEntry>)> = vec![
+        ("an entry of anna's log by another key", vec![as_anna]),
+        ("a file of more levels than any has", vec![world.patches(vec![deep])]),
         ("an entry dated before the one that it follows", vec![first.clone(), early.sign(&world.mallory)]),
         ("a forged signature", vec![signature]),
         ("a birth that does not hash to its node", vec![world.patches(vec![elsewhere])]),
@@ -118,6 +126,28 @@ async fn forged_entries_end_the_session_and_are_not_kept() {
     assert_eq!(known.seq(LogId { origin: world.mallory.peer(), epoch: Epoch(1) }), 1);
     world.honest_peers_go_on().await;
     assert!(world.ben.dir.join("good").is_dir(), "a hostile member's sound entry counts");
+}
+
+/// Who is a member no more is told nothing and believed nothing, whatever it had been let to say before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_member_is_heard_no_more() {
+    let mut world = World::new().await;
+    let before = world.in_session().await;
+    let late = world.patches(vec![birth(world.volume, "late")]);
+    world.anna.engine.remove_member(world.volume, world.mallory.peer()).expect("anna is a writer");
+    let ids = world.anna.engine.store().chunk_ids(None, 10).expect("a store");
+    for mut raw in [before, Raw::connect(&world.mallory, world.anna.node.listening()).await.expect("there is room")] {
+        raw.greet().await;
+        raw.say(Message::Volume { volume: world.volume, frontier: made_up_logs(3) }).await;
+        raw.bytes(&framed(&entries(world.volume, vec![late.clone()]))).await;
+        let said = raw.bye().await;
+        assert!(matches!(said, Some(Bye::Removed | Bye::Protocol) | None), "{said:?}");
+    }
+    let mut raw = Raw::connect(&world.mallory, world.anna.node.listening()).await.expect("there is room");
+    raw.greet().await;
+    assert_eq!(asked(&raw, world.volume, &ids).await, vec![0; ids.len()]);
+    world.honest_peers_go_on().await;
+    assert!(!world.anna.dir.join("late").exists() && !world.ben.dir.join("late").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
