@@ -124,6 +124,8 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use jiff::tz::TimeZone;
+    use pfs_fixtures::damage::damaged;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -181,6 +183,28 @@ mod tests {
         }
         for text in ["", "host", ":7440", "host:", "host:0", "host:99999"] {
             assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    /// What is nearly a word of ours, and texts that are like none.
+    fn words() -> impl Strategy<Value = String> {
+        let samples = ["9f3c21ab", "2h", "1h 30m", "-P1Y2M", "2026-11-20T14:00:00Z", "9999-12-31", "host.example:7440"];
+        let samples = samples.iter().map(|text| text.as_bytes().to_vec()).collect();
+        let near = damaged(samples).prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        prop_oneof![near, "[0-9]{1,25}(s|m|h|d|w|mo|y)", any::<String>()]
+    }
+
+    proptest! {
+        #[test]
+        fn no_word_makes_it_panic(word in words()) {
+            let clock = clock();
+            if let Ok(Revision::Patch(id)) = revision(&word, &clock) {
+                prop_assert_eq!(id, word.to_ascii_lowercase());
+            }
+            if let Ok(then) = future(&word, &clock) {
+                prop_assert!(then.0 > clock.now, "{}", then);
+            }
+            let _ = (patch(&word), past(&word, &clock), seconds(&word, &clock), address(&word));
         }
     }
 }

@@ -3,10 +3,11 @@
 //! Every chunk is proven against its id before a byte of it is used, and every list against the length that
 //! the list above it, or the patch, gives it. Nothing here needs more memory than a chunk and a list a level.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 
+use crate::limits::{COMPARED_PIECES_MAX, PIECE_BYTES_MIN, PIECES_SMALL_MAX};
 use crate::model::chunk::{ChunkError, Unpacker};
 use crate::model::facts::Unreadable;
 use crate::model::ids::ChunkId;
@@ -96,9 +97,10 @@ pub fn read(
 
 /// The chunks and holes of a content of `len` bytes that touch `range`, in order, each with its offset.
 ///
-/// Lists that do not touch the range are not read. Ends after an error.
+/// Lists that do not touch the range are not read. Ends after an error, which too many small pieces are: a few lists
+/// that name each other over and over would go on for years.
 pub fn pieces(chunks: &dyn Chunks, root: Root, len: u64, range: Range<u64>) -> Pieces<'_> {
-    Pieces { lists: Lists::new(chunks), root: Some((root, len)), range, at: 0, levels: Vec::new() }
+    Pieces { lists: Lists::new(chunks), root: Some((root, len)), range, at: 0, levels: Vec::new(), count: 0 }
 }
 
 /// See [`pieces`].
@@ -111,6 +113,8 @@ pub struct Pieces<'a> {
     at: u64,
     /// What is left of the lists that lead to it, the root first; the list at the end has depth 1, or is the chunk.
     levels: Vec<(u8, std::vec::IntoIter<Piece>)>,
+    /// Pieces of the range so far, lists among them.
+    count: u64,
 }
 
 impl Pieces<'_> {
@@ -134,6 +138,11 @@ impl Pieces<'_> {
             if end <= self.range.start {
                 continue;
             }
+            self.count += 1;
+            if self.count > PIECES_SMALL_MAX + end.saturating_sub(self.range.start) / PIECE_BYTES_MIN {
+                let source = ManifestError::Small { count: self.count };
+                return Err(ContentError::Manifest { id: piece.chunk().unwrap_or(Root::EMPTY.id), source });
+            }
             let Piece::List { id, len } = piece else { return Ok(Some((start, piece))) };
             let below = self.lists.open(id, depth, len)?;
             self.at = start;
@@ -156,26 +165,48 @@ impl Iterator for Pieces<'_> {
     }
 }
 
+/// What some contents consist of.
+#[derive(Debug, Default)]
+pub struct Noted {
+    /// Every chunk, lists and data: how many bytes of data it is; 0 for lists.
+    pub chunks: BTreeMap<ChunkId, u32>,
+    /// Lists that were opened, and how deep they were said to be: of the same bytes one may be another's data.
+    opened: BTreeSet<(ChunkId, u8)>,
+}
+
+impl Noted {
+    /// Adds what others consist of.
+    pub fn append(&mut self, mut more: Self) {
+        self.chunks.append(&mut more.chunks);
+        self.opened.append(&mut more.opened);
+    }
+}
+
 /// Notes every chunk that a content of `len` bytes consists of, lists and data, as far as its lists can be read. Says
-/// whether all could be. What has been noted before is not looked at again.
-pub fn note_chunks(
-    chunks: &dyn Chunks,
-    root: Root,
-    len: u64,
-    noted: &mut BTreeSet<ChunkId>,
-) -> Result<bool, Unreadable> {
+/// whether all could be that are any: what is no list can be read nowhere, and has nothing below it. What has been
+/// noted before is not looked at again.
+pub fn note_chunks(chunks: &dyn Chunks, root: Root, len: u64, noted: &mut Noted) -> Result<bool, Unreadable> {
     let mut whole = true;
     let mut lists = Lists::new(chunks);
     let mut rest: Vec<_> = top(root, len).into_iter().flatten().map(|piece| (root.depth, piece)).collect();
     while let Some((depth, piece)) = rest.pop() {
-        let is_new = piece.chunk().is_some_and(|id| noted.insert(id));
-        let Piece::List { id, len } = piece else { continue };
-        if !is_new {
+        let (id, len) = match piece {
+            Piece::List { id, len } => (id, len),
+            Piece::Data { id, len } => {
+                noted.chunks.insert(id, len);
+                continue;
+            }
+            Piece::Hole { .. } => continue,
+        };
+        noted.chunks.entry(id).or_default();
+        if !noted.opened.insert((id, depth)) {
             continue;
         }
         match lists.open(id, depth, len) {
             Ok(below) => rest.extend(below.into_iter().map(|piece| (depth - 1, piece))),
             Err(ContentError::Store(error)) => return Err(error),
+            // Another content may give it the length that it has.
+            Err(ContentError::Manifest { .. }) => _ = noted.opened.remove(&(id, depth)),
             Err(_) => whole = false,
         }
     }
@@ -242,34 +273,43 @@ impl Missing {
 ///
 /// A piece is carried over wherever in `a` it stood, so after an insertion only what is around it is listed.
 /// (A piece that repeats itself may be listed although a list that both have holds it too.) What `a` has and `b`
-/// has not leaves no stretch.
+/// has not leaves no stretch. Lists can name each other over and over: beyond `COMPARED_PIECES_MAX` of a level the
+/// rest is not opened, and counts as changed.
 pub fn changed_ranges(chunks: &dyn Chunks, a: (Root, u64), b: (Root, u64)) -> Result<Vec<Range<u64>>, ContentError> {
     let mut lists = Lists::new(chunks);
     let mut old: BTreeSet<Piece> = top(a.0, a.1)?.into_iter().collect();
     let mut new: Vec<(u64, Piece)> = top(b.0, b.1)?.map(|piece| (0, piece)).into_iter().collect();
+    let mut unopened = Vec::new();
     for depth in (1..=a.0.depth.max(b.0.depth)).rev() {
         // Lists that both have are the same all the way down.
         let in_new: BTreeSet<Piece> = new.iter().map(|(_, piece)| *piece).collect();
         new.retain(|(_, piece)| !old.contains(piece));
         old.retain(|piece| !in_new.contains(piece));
         if depth <= a.0.depth {
-            let below = lists.below(depth, old.into_iter().map(|piece| (0, piece)))?;
+            let below = lists.below(depth, old.into_iter().map(|piece| (0, piece)), &mut Vec::new())?;
             old = below.into_iter().map(|(_, piece)| piece).collect();
         }
         if depth <= b.0.depth {
-            new = lists.below(depth, new.into_iter())?;
+            new = lists.below(depth, new.into_iter(), &mut unopened)?;
         }
     }
     new.retain(|(_, piece)| !old.contains(piece));
-    let mut ranges: Vec<Range<u64>> = Vec::new();
-    for (start, piece) in new {
-        let end = start + piece.bytes();
-        match ranges.last_mut() {
-            Some(last) if last.end == start => last.end = end,
-            _ => ranges.push(start..end),
-        }
+    let changed = new.into_iter().map(|(start, piece)| start..start + piece.bytes());
+    unopened.extend(changed);
+    unopened.sort_unstable_by_key(|range| range.start);
+    let mut ranges = Vec::new();
+    for range in unopened {
+        extend(&mut ranges, range);
     }
     Ok(ranges)
+}
+
+/// Adds a stretch that comes behind those that are there.
+fn extend(ranges: &mut Vec<Range<u64>>, range: Range<u64>) {
+    match ranges.last_mut() {
+        Some(last) if last.end == range.start => last.end = range.end,
+        _ => ranges.push(range),
+    }
 }
 
 fn top(root: Root, len: u64) -> Result<Option<Piece>, ContentError> {
@@ -294,15 +334,20 @@ impl<'a> Lists<'a> {
         decode_list(depth, len, raw).map_err(|source| ContentError::Manifest { id, source })
     }
 
-    /// The pieces one level below these of that depth, each with its offset.
+    /// The pieces one level below these of that depth, each with its offset; lists that would be too many are left.
     fn below(
         &mut self,
         depth: u8,
         pieces: impl Iterator<Item = (u64, Piece)>,
+        unopened: &mut Vec<Range<u64>>,
     ) -> Result<Vec<(u64, Piece)>, ContentError> {
         let mut below = Vec::new();
         for (mut at, piece) in pieces {
             let Piece::List { id, len } = piece else { continue };
+            if below.len() >= COMPARED_PIECES_MAX {
+                extend(unopened, at..at + len);
+                continue;
+            }
             for piece in self.open(id, depth, len)? {
                 below.push((at, piece));
                 at += piece.bytes();

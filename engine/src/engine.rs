@@ -263,3 +263,34 @@ fn keys_of(home: &Home) -> Result<Keypair, EngineError> {
         <[u8; 32]>::try_from(bytes).map_err(|_| EngineError::KeyDamaged { path: home.path().join("key"), len })?;
     Ok(Keypair::from_seed(&seed))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use pfs_fixtures::damage::damaged;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// A note that was damaged, or written for another file, does not vouch for the store.
+        #[test]
+        fn only_the_note_that_was_written_counts(damage in damaged(vec![vec![b'7'; 3]]), in_place: bool) {
+            let dir = tempfile::tempdir().unwrap();
+            let home = Home::open(dir.path()).unwrap();
+            home.write_with(CLOSED, |inode| closed(7, inode).into_bytes()).unwrap();
+            prop_assert_eq!(closed_at(&home).unwrap(), Some(7));
+            let note = home.read(CLOSED).unwrap().unwrap();
+            let other = [&damage[..], &note[1..]].concat();
+            if in_place {
+                std::fs::write(dir.path().join(CLOSED), &other).unwrap();
+                let number = std::str::from_utf8(&damage).ok().and_then(|text| text.parse::<u64>().ok());
+                let is_one = number.filter(|number| number.to_string().as_bytes() == damage);
+                prop_assert_eq!(closed_at(&home).unwrap(), is_one);
+            } else {
+                home.write(CLOSED, &note).unwrap();
+                prop_assert_eq!(closed_at(&home).unwrap(), None, "a copy is another file");
+            }
+        }
+    }
+}

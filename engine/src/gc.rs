@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::content::{note_chunks, pieces};
+use crate::content::{Noted, note_chunks};
 use crate::control::{contents, shown_contents};
 use crate::engine::{Engine, Lane};
 use crate::error::EngineError;
@@ -131,7 +131,7 @@ fn add_orphans(store: &Store, needs: &Needs, garbage: &mut BTreeSet<ChunkId>) ->
         let ids = store.chunk_ids(after, PAGE)?;
         let Some(last) = ids.last() else { return Ok(bytes) };
         after = Some(*last);
-        for id in ids.into_iter().filter(|id| !needs.chunks.contains(id)) {
+        for id in ids.into_iter().filter(|id| !needs.needs(*id)) {
             if garbage.insert(id) {
                 bytes += store.chunk(id).ok().flatten().map_or(0, |stored| stored.len() as u64);
             }
@@ -154,26 +154,31 @@ fn reclaim(store: &Store, bytes: u64, now: bool) -> Result<(), EngineError> {
 /// Everything that has to stay.
 #[derive(Default)]
 pub(crate) struct Needs {
-    pub(crate) chunks: BTreeSet<ChunkId>,
+    pub(crate) noted: Noted,
     /// How far the log of each volume is taken into account.
     pub(crate) seen: BTreeMap<VolumeId, Frontier>,
     /// The logs of each volume of which another form counts than once did: where one is added, numbers that were seen
     /// may be those of other entries now.
     pub(crate) withdrawn: BTreeMap<VolumeId, BTreeMap<LogId, u64>>,
     /// Contents that are on their way, and their lengths: more of their lists may have come since.
-    pub(crate) coming: BTreeMap<Root, u64>,
+    pub(crate) coming: BTreeSet<(Root, u64)>,
 }
 
 impl Needs {
+    /// Whether a chunk has to stay.
+    pub(crate) fn needs(&self, id: ChunkId) -> bool {
+        self.noted.chunks.contains_key(&id)
+    }
+
     /// Takes in what one content consists of, as far as its lists are here. One of which all is said to be here and
     /// is not could need any chunk.
     pub(crate) fn note(&mut self, store: &Store, (root, len): (Root, u64), is_coming: bool) -> Result<(), EngineError> {
-        let is_whole = note_chunks(store, root, len, &mut self.chunks)?;
+        let is_whole = note_chunks(store, root, len, &mut self.noted)?;
         if !is_whole && !is_coming {
             return Err(EngineError::ListsLost(root.id));
         }
         if is_coming && root.depth > 0 {
-            self.coming.insert(root, len);
+            self.coming.insert((root, len));
         }
         Ok(())
     }
@@ -205,9 +210,9 @@ impl Needs {
         }
         self.seen.insert(volume.id(), seen);
         for (root, len) in &self.coming {
-            let mut now = BTreeSet::new();
+            let mut now = Noted::default();
             note_chunks(store, *root, *len, &mut now)?;
-            self.chunks.append(&mut now);
+            self.noted.append(now);
         }
         Ok(fresh)
     }
@@ -221,7 +226,8 @@ pub(crate) fn plan(
     each: &mut dyn FnMut(Old),
 ) -> Result<Plan, EngineError> {
     let (mut tally, mut needs, mut old) = (Tally::default(), Needs::default(), Vec::new());
-    let mut kept: BTreeMap<Root, (u64, bool)> = BTreeMap::new();
+    // By length as well: somebody may say of a root that it is that of a longer file.
+    let mut kept: BTreeMap<(Root, u64), bool> = BTreeMap::new();
     for id in store.volumes() {
         let Some(volume) = store.volume(id) else { continue };
         // Before anything else is read: what comes after it is taken in later.
@@ -242,15 +248,15 @@ pub(crate) fn plan(
             if !volume.is_released(root)? {
                 *count += 1;
                 let is_coming = volume.is_missing(root)?;
-                kept.entry(root).or_insert((len, is_coming)).1 |= is_coming;
+                *kept.entry((root, len)).or_default() |= is_coming;
             }
             Ok(())
         })?;
     }
     // What is on its way comes last: a list that is not here is looked for once.
     for coming in [false, true] {
-        for (root, (len, is_coming)) in kept.iter().filter(|(_, (_, is_coming))| *is_coming == coming) {
-            needs.note(store, (*root, *len), *is_coming)?;
+        for (content, _) in kept.iter().filter(|(_, is_coming)| **is_coming == coming) {
+            needs.note(store, *content, coming)?;
         }
     }
     let mut released: BTreeMap<VolumeId, BTreeSet<Root>> = BTreeMap::new();
@@ -258,7 +264,7 @@ pub(crate) fn plan(
     for old in old {
         let Version { root, len, .. } = old.version;
         let volume = store.volume(old.volume).ok_or(EngineError::NoVolume(old.volume))?;
-        if kept.contains_key(&root) || volume.is_released(root)? {
+        if kept.range((root, 0)..=(root, u64::MAX)).next().is_some() || volume.is_released(root)? {
             continue;
         }
         released.entry(old.volume).or_default().insert(root);
@@ -295,19 +301,14 @@ fn take_apart(
     needs: &Needs,
     garbage: &mut BTreeSet<ChunkId>,
 ) -> Result<u64, EngineError> {
-    let mut bytes = 0;
+    let (mut all, mut bytes) = (Noted::default(), 0);
     // What lies below a list that is not here was never fetched.
-    for (_, piece) in pieces(store, root, len, 0..len).map_while(Result::ok) {
-        if let Some(id) = piece.chunk()
-            && !needs.chunks.contains(&id)
-            && garbage.insert(id)
-        {
-            bytes += piece.bytes();
+    note_chunks(store, root, len, &mut all)?;
+    for (id, len) in all.chunks {
+        if !needs.needs(id) && garbage.insert(id) {
+            bytes += u64::from(len);
         }
     }
-    let mut all = BTreeSet::new();
-    note_chunks(store, root, len, &mut all)?;
-    garbage.extend(all.difference(&needs.chunks));
     Ok(bytes)
 }
 

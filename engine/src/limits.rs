@@ -99,6 +99,13 @@ pub const STEP_BATCH_NODES: usize = 2000;
 pub const STEP_BATCH_BYTES: u64 = 64 << 20;
 /// Pieces of one file that are gone through to find out how much of it is holes: some 64 GB, in about a second.
 pub const SPARSE_PIECES_MAX: usize = 1 << 20;
+/// Pieces of a file may be this short on average, once there are more than `PIECES_SMALL_MAX`: a sixteenth of what a
+/// chunk has at least that is not the last one.
+pub const PIECE_BYTES_MIN: u64 = CHUNK_BYTES_MIN as u64 / 16;
+/// So many pieces can be of any length.
+pub const PIECES_SMALL_MAX: u64 = 1 << 16;
+/// Pieces of one level of a file that are compared with another's: those of some 16 GB, in some 80 MB of memory.
+pub const COMPARED_PIECES_MAX: usize = 1 << 18;
 /// Chunks looked up in the store at once.
 pub const LOOKUPS_MAX: usize = 1024;
 /// Longer files are not compared line by line, nor merged: nobody reads that, and it takes long where all differs.

@@ -7,6 +7,8 @@ mod diff;
 mod errors;
 mod events;
 mod forks;
+#[cfg(test)]
+mod fuzz;
 mod gc;
 mod history;
 mod join;

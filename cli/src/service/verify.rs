@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pfs_engine::content::{note_chunks, pieces};
+use pfs_engine::content::{self, Noted, note_chunks};
 use pfs_engine::handle::{Lacking, VolumeReport};
 use pfs_engine::model::facts::Facts as _;
 use pfs_engine::model::ids::{ChunkId, NodeId, PatchId};
@@ -110,15 +110,15 @@ fn damages(engine: &Engine, volumes: &[VolumeReport], broken: &BTreeSet<ChunkId>
 
 /// What all versions of all files of some volumes consist of.
 fn chunks_of(running: &Running, volumes: &[VolumeReport]) -> std::result::Result<BTreeSet<ChunkId>, EngineError> {
-    let (store, mut chunks) = (running.engine.store(), BTreeSet::new());
+    let (store, mut noted) = (running.engine.store(), Noted::default());
     for report in volumes {
         let volume = running.engine.volume(report.id)?;
         each_file(&volume, &mut |_, _, root, len| {
-            note_chunks(store, root, len, &mut chunks)?;
+            note_chunks(store, root, len, &mut noted)?;
             Ok(())
         })?;
     }
-    Ok(chunks)
+    Ok(noted.chunks.into_keys().collect())
 }
 
 /// Hands over every version of every file, newest first: its patch, its node, its content.
@@ -198,22 +198,16 @@ fn damage(
 }
 
 fn why_unreadable(store: &Store, root: Root, len: u64, broken: &BTreeSet<ChunkId>) -> Option<&'static str> {
-    if broken.contains(&root.id) {
+    let mut noted = Noted::default();
+    let read = note_chunks(store, root, len, &mut noted);
+    if read.is_err() || broken.iter().any(|id| noted.chunks.contains_key(id)) {
         return Some(DAMAGED);
     }
-    let mut chunks = Vec::new();
-    for piece in pieces(store, root, len, 0..len) {
-        match piece {
-            Ok((_, piece)) => chunks.extend(piece.chunk()),
-            Err(pfs_engine::content::ContentError::Lacking(_)) => return Some(LACKING),
-            Err(_) => return Some(DAMAGED),
-        }
+    match content::lacking(store, root, len, 1) {
+        Ok(content::Lacking::Nothing) => None,
+        Ok(content::Lacking::Chunks(_)) => Some(LACKING),
+        Err(_) => Some(DAMAGED),
     }
-    if chunks.iter().any(|id| broken.contains(id)) {
-        return Some(DAMAGED);
-    }
-    let all_here = store.has_chunks(&chunks).is_ok_and(|here| here.iter().all(|here| *here));
-    if all_here { None } else { Some(LACKING) }
 }
 
 const DAMAGED: &str = "what is stored of it is damaged";

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use pfs_engine::EngineError;
 use pfs_engine::content::{ContentError, changed_ranges, pieces};
 use pfs_engine::handle::VolumeReport;
+use pfs_engine::limits::COMPARED_PIECES_MAX;
 use pfs_engine::model::entry;
 use pfs_engine::model::facts::Facts;
 use pfs_engine::model::ids::{LogId, PatchId};
-use pfs_engine::model::manifest::Piece;
+use pfs_engine::model::manifest::{ManifestError, Piece};
 use pfs_engine::model::patch::{Attr, Content, Patch, Place, Register as EngineRegister, Root};
 use pfs_engine::model::time::{Mtime, Time};
 use pfs_engine::model::view::ForkKind as EngineForkKind;
@@ -170,7 +171,8 @@ pub(super) fn attr_words(attr: &Attr) -> String {
 fn new_chunks(store: &Store, volume: &Volume, patch: &Patch) -> std::result::Result<Chunks, EngineError> {
     let Some(file) = file_of(patch) else { return Ok(Chunks::default()) };
     let all = match data_pieces(store, file) {
-        Err(ContentError::Lacking(_)) => return Ok(Chunks::default()),
+        // Of what cannot be read anywhere, or goes on without end, there is nothing to tell.
+        Err(ContentError::Lacking(_) | ContentError::Manifest { .. }) => return Ok(Chunks::default()),
         other => other?,
     };
     let mut fresh: Vec<&NewChunk> = all.iter().collect();
@@ -196,6 +198,10 @@ fn data_pieces(store: &Store, (root, len): (Root, u64)) -> std::result::Result<V
     for piece in pieces(store, root, len, 0..len) {
         if let (offset, Piece::Data { id, len }) = piece? {
             found.push(NewChunk { id: id.to_string(), offset, size: len.into() });
+        }
+        if found.len() > COMPARED_PIECES_MAX {
+            let source = ManifestError::Count(found.len());
+            return Err(ContentError::Manifest { id: root.id, source });
         }
     }
     Ok(found)

@@ -79,9 +79,9 @@ fn what_was_ingested_is_read() {
 fn what_a_content_consists_of_is_noted_with_its_lists() {
     for (name, bytes) in samples::named() {
         let mut memory = Memory::default();
-        let (root, mut noted) = (memory.add(&bytes), BTreeSet::new());
+        let (root, mut noted) = (memory.add(&bytes), Noted::default());
         note_chunks(&memory, root, bytes.len() as u64, &mut noted).expect("memory");
-        assert!(noted.iter().eq(memory.stored.keys()), "{name}: all that was stored for it, and nothing else");
+        assert!(noted.chunks.keys().eq(memory.stored.keys()), "{name}: all that was stored for it, and nothing else");
         memory.read_since();
         note_chunks(&memory, root, bytes.len() as u64, &mut noted).expect("memory");
         assert_eq!(memory.read_since(), 0, "{name}: nothing is read twice");

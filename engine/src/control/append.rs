@@ -239,8 +239,8 @@ pub(crate) fn shown_contents(facts: &dyn Facts, seen: &Update) -> Result<BTreeMa
     Ok(contents)
 }
 
-/// The contents that patches refer to.
-pub(crate) fn contents<'a>(patches: impl IntoIterator<Item = &'a Patch>) -> BTreeMap<Root, u64> {
+/// The contents that patches refer to, and their lengths. Of one root somebody may say several.
+pub(crate) fn contents<'a>(patches: impl IntoIterator<Item = &'a Patch>) -> BTreeSet<(Root, u64)> {
     let files = patches.into_iter().filter_map(|patch| match &patch.content {
         Some(Content::File { len, root, .. }) if *len > 0 => Some((*root, *len)),
         _ => None,

@@ -41,7 +41,7 @@ impl Control {
     pub(crate) fn sweep(&mut self, needs: &mut Needs, ids: &[ChunkId]) -> Result<Swept, EngineError> {
         self.bring_up_to_date(needs)?;
         let (mut idle, mut bytes) = (Vec::new(), 0);
-        for id in ids.iter().filter(|id| !needs.chunks.contains(id)) {
+        for id in ids.iter().filter(|id| !needs.needs(**id)) {
             // One that cannot be read stays: `verify --repair` lets go of it.
             if let Some(stored) = self.store.chunk(*id).unwrap_or_default() {
                 bytes += stored.len() as u64;
@@ -70,9 +70,9 @@ impl Control {
                 needs.seen.remove(&id);
             }
             for wanted in held.fetch.wanted() {
-                needs.coming.insert(wanted.root, wanted.len);
+                needs.coming.insert((wanted.root, wanted.len));
             }
-            needs.chunks.extend(held.fetch.chunks());
+            needs.noted.chunks.extend(held.fetch.chunks().into_iter().map(|id| (id, 0)));
             fresh.append(&mut needs.catch_up(&self.store, &held.volume)?);
         }
         needs.withdrawn = withdrawn;

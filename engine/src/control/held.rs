@@ -392,7 +392,7 @@ impl Held {
             last_error: self.troubles.values().next().cloned().or_else(|| self.window.bars()),
             disputes: self.more.disputes.clone(),
             no_room: self.window.no_room.values().next().cloned(),
-            remote: self.remote.clone(),
+            remote: self.told(),
         }
     }
 
@@ -400,7 +400,7 @@ impl Held {
     pub(crate) fn join_is_due(&self) -> bool {
         let frontier = self.volume.frontier();
         let caught_up = |remote: &Frontier| !remote.0.is_empty() && frontier.covers(remote);
-        self.more.joining && self.state.halted.is_none() && self.remote.values().any(caught_up)
+        self.more.joining && self.state.halted.is_none() && self.told().values().any(caught_up)
     }
 
     /// Whether a look at the disk and work on the disk are due.

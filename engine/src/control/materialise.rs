@@ -248,7 +248,8 @@ impl Held {
                 continue;
             }
             if let Some(Wanted { content: Content::File { len, .. }, rewrite: true, .. }) = &task.want {
-                bytes += len;
+                // Anybody may say of a file that it is as long as a number can be.
+                bytes = len.saturating_add(bytes);
             }
             batch.push(task.clone());
             if batch.len() >= STEP_BATCH_NODES || bytes >= STEP_BATCH_BYTES {

@@ -361,7 +361,7 @@ fn applied<'a>(volume: &'a Volume, fresh: &[SignedEntry]) -> Result<Overlay<'a>,
 /// The contents of these entries that are not known to be all here.
 fn missing(store: &Store, fresh: &[SignedEntry]) -> Result<BTreeMap<Root, Option<u64>>, EngineError> {
     let wanted = contents(fresh.iter().flat_map(|signed| signed.entry.patches()));
-    let ids: Vec<_> = wanted.keys().map(|root| root.id).collect();
+    let ids: Vec<_> = wanted.iter().map(|(root, _)| root.id).collect();
     let present = store.has_chunks(&ids)?;
     let lacking = wanted.into_iter().zip(present).filter(|((root, _), present)| root.depth > 0 || !present);
     Ok(lacking.map(|((root, len), _)| (root, Some(len))).collect())

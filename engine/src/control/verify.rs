@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::append::Draft;
 use super::{Control, Held};
-use crate::content::{self, Lacking};
+use crate::content::{self, ContentError, Lacking};
 use crate::engine::Event;
 use crate::error::EngineError;
 use crate::failpoint::{self, Point};
@@ -63,11 +63,20 @@ pub(crate) fn lacking_contents(store: &Store, volume: &Volume) -> Result<BTreeMa
             if let Some(Content::File { len, root, .. }) = content
                 && len > 0
                 && !volume.is_released(root)?
-                && content::lacking(store, root, len, 1)? != Lacking::Nothing
+                && !is_whole(store, root, len)?
             {
                 lacking.insert(root, len);
             }
         }
+    }
+}
+
+/// Whether all of a content is here. One that nobody can read, because a list of it is none, is whole nowhere.
+fn is_whole(store: &Store, root: Root, len: u64) -> Result<bool, EngineError> {
+    match content::lacking(store, root, len, 1) {
+        Ok(lacking) => Ok(lacking == Lacking::Nothing),
+        Err(error @ ContentError::Store(_)) => Err(error.into()),
+        Err(_) => Ok(false),
     }
 }
 

@@ -4,11 +4,14 @@
 //! A copy says what its original says, with the same time, so whoever has both knows no more than before: patches
 //! are known by what they are.
 
+use std::collections::BTreeMap;
+
 use super::Held;
 use super::append::Draft;
 use crate::error::EngineError;
 use crate::model::entry::{Body, Entry, SignedEntry, Withdraw};
-use crate::model::ids::{EntryHash, LogId};
+use crate::model::frontier::Frontier;
+use crate::model::ids::{EntryHash, LogId, PeerId};
 use crate::model::keys::Keypair;
 use crate::model::time::Time;
 use crate::store::{Store, StoreError};
@@ -22,6 +25,19 @@ impl Held {
         for theirs in self.remote.values_mut() {
             theirs.0.remove(&log);
         }
+    }
+
+    /// What other members said they have. Of a log of which a form was given up, numbers beyond those that are here may
+    /// be of that form: said by a session before it was given up, and heard after.
+    pub(super) fn told(&self) -> BTreeMap<PeerId, Frontier> {
+        let mut remote = self.remote.clone();
+        let here = self.volume.frontier();
+        for log in self.more.withdrawn.keys() {
+            for seq in remote.values_mut().filter_map(|theirs| theirs.0.get_mut(log)) {
+                *seq = here.seq(*log).min(*seq);
+            }
+        }
+        remote
     }
 
     /// Copies a log of this peer's own from entry `seq` on and gives that part of it up, in one commit.

@@ -154,3 +154,6 @@ fn is_racy(stat: &Stat) -> bool {
     let changed = UNIX_EPOCH + Duration::new(secs, stat.ctime.nanos);
     SystemTime::now().duration_since(changed).is_ok_and(|age| age < RACY)
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,6 +92,12 @@ pub enum ManifestError {
         /// What the list above, or the patch, says.
         expected: u64,
     },
+    /// Far more pieces than a file of that length is cut into.
+    #[error("{count} pieces of a few bytes each")]
+    Small {
+        /// So many, and there may be more.
+        count: u64,
+    },
     /// More levels than any file needs.
     #[error("{0} levels of lists")]
     Depth(u8),

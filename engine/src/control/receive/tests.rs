@@ -122,3 +122,26 @@ fn a_peer_older_than_its_log_goes_on_in_another() {
         assert_eq!(anna.log(id), new, "once is enough");
     }
 }
+
+/// A message about the form that was given up is on its way while it is given up: nobody waits for those entries.
+#[test]
+fn what_was_said_of_a_form_that_is_given_up_is_not_waited_for() {
+    let anna = Peer::new("anna");
+    let (id, _) = anna.engine.track(anna.dir.path(), "v", 1, None).unwrap();
+    anna.write(id, "f");
+    let (log, volume) = (anna.log(id).unwrap(), anna.engine.volume(id).unwrap());
+    let seq = volume.frontier().seq(log);
+    let last = volume.entry(log, seq).unwrap().unwrap().entry;
+    let other = Entry { body: Body::Patches(Vec::new()), ..last }.sign(&anna.engine.keys());
+    anna.engine.receive(id, vec![other.clone()]).unwrap();
+    assert_ne!(anna.log(id), Some(log), "the form that was here is given up");
+    let mut said = anna.frontier(id);
+    said.advance(log, seq + 5);
+    let ben = PeerId([9; 32]);
+    anna.engine.peer_has(id, ben, said).unwrap();
+    let told = || anna.engine.volumes().unwrap().remove(0).remote.remove(&ben).unwrap();
+    assert_eq!(told(), anna.frontier(id));
+    // What comes of the form that stays counts as before.
+    anna.engine.receive(id, vec![other]).unwrap();
+    assert_eq!((told().seq(log), anna.frontier(id).seq(log)), (seq, seq));
+}

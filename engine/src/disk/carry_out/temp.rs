@@ -160,3 +160,6 @@ impl NewFile<'_> {
         Ok(sys::stat_fd(file)?.stat)
     }
 }
+
+#[cfg(test)]
+mod tests;

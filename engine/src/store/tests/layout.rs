@@ -1,12 +1,17 @@
 //! The layout of keys and values: order, round trips, and bytes that nobody may change without a new version.
 
+use std::collections::BTreeSet;
+
 use data_encoding::HEXLOWER;
+use pfs_fixtures::damage::damaged;
 use proptest::prelude::*;
 
 use super::super::error::StoreError;
 use super::super::{rows, schema};
 use super::{node, record};
-use crate::model::ids::{Epoch, LogId, PatchId, PeerId};
+use crate::model::codec::encode;
+use crate::model::facts::NodeState;
+use crate::model::ids::{EntryHash, Epoch, LogId, NodeId, PatchId, PeerId};
 use crate::model::name::Name;
 use crate::model::time::Time;
 
@@ -83,6 +88,65 @@ proptest! {
         prop_assert_eq!(rows::disk_row_node(&row).unwrap(), record.node);
         let short = &row[..row.len() - cut];
         prop_assert!(rows::read_disk_row(record.shown.folder, record.shown.name, short).is_err());
+    }
+}
+
+/// A row of every table whose values are not only bytes, and what reads it.
+type Reader = fn(&[u8]) -> Result<(), StoreError>;
+
+fn rows_and_readers() -> Vec<(Vec<u8>, Reader)> {
+    let log = LogId { origin: PeerId([1; 32]), epoch: Epoch(2) };
+    let mut patch = rows::PatchRow::new(std::sync::Arc::new(super::patch(1)), Time(3));
+    patch.attest((log, 4, Time(5)));
+    let entry = rows::EntryRow {
+        arrival: 1,
+        hash: EntryHash([2; 32]),
+        prev: EntryHash([3; 32]),
+        deps: vec![(log, 9)],
+        time: Time(4),
+        signature: ([5; 32], [6; 32]),
+        body: rows::BodyRow::Patches(vec![PatchId([7; 32])]),
+    };
+    let state = NodeState { is_dir: true, heads: [vec![PatchId([1; 32])], Vec::new(), vec![PatchId([2; 32])]] };
+    let shown = |row: &[u8]| rows::read_shown_row(row).map(drop);
+    vec![
+        (patch.to_bytes(), |row| rows::PatchRow::read(row).map(drop)),
+        (encode(&entry), |row| rows::read::<rows::EntryRow>(schema::Table::Entries, row).map(|entry| _ = entry.kind())),
+        (encode(&state), |row| rows::read::<NodeState>(schema::Table::Nodes, row).map(drop)),
+        (encode(&BTreeSet::from([node(1), node(2)])), |row| {
+            rows::read::<BTreeSet<NodeId>>(schema::Table::Reverted, row).map(drop)
+        }),
+        (rows::volume_row(5, &super::state()), |row| rows::read_volume_row(row).map(drop)),
+        (rows::disk_row(&record(1, 2, "x", 4)), |row| {
+            rows::read_disk_row(node(2), super::name("x"), row).map(|read| assert_eq!(read.shown.folder, node(2)))
+        }),
+        (rows::shown_row(node(1), &super::name("x")), shown),
+        (schema::placed(1, node(1), &super::name("x"), node(2)), |key| schema::read_placed(key).map(drop)),
+        (schema::disk(1, node(1), &super::name("x")), |key| schema::read_disk(key).map(drop)),
+        (schema::fork(1, b"fork"), |key| schema::read_fork(key).map(drop)),
+        (schema::entry(1, log, 2), |key| schema::read_entry(key).map(drop)),
+        (schema::time(1, Time(1), log, 2), |key| schema::read_time(key).map(drop)),
+    ]
+}
+
+proptest! {
+    /// A disk that changed some bytes of a row is told of as such, or the row is another one that could have been.
+    #[test]
+    fn damaged_rows_are_read_or_called_corrupt(
+        bytes in damaged(rows_and_readers().into_iter().map(|(row, _)| row).collect()),
+    ) {
+        for (_, read) in rows_and_readers() {
+            if let Err(error) = read(&bytes) {
+                prop_assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn undamaged_rows_are_read() {
+    for (row, read) in rows_and_readers() {
+        read(&row).unwrap();
     }
 }
 

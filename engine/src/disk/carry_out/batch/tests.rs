@@ -282,3 +282,29 @@ fn a_directory_that_never_came_into_the_tree_is_swept() {
     assert_eq!(world.tree.sweep().unwrap(), []);
     assert_eq!(world.in_tmp(), [""; 0]);
 }
+
+/// To a file system that folds names `readme` and `README` are one place: whatever came first stays, whole.
+#[test]
+fn where_two_names_are_one_place_nothing_is_overwritten() {
+    let world = World::new();
+    let mut memory = Memory::of(b"first");
+    memory.add(b"second");
+    let link = Step::WriteLink { at: path("readme"), expect: Expect::Absent, target: b"x".to_vec() };
+    let steps = [
+        (write_file("readme", Expect::Absent, b"first"), true),
+        (write_file("readme", Expect::Absent, b"second"), false),
+        (link, false),
+        (make_dir("folder", 0o755), true),
+        (write_file("folder/f", Expect::Absent, b"first"), true),
+        // A folder is taken as it is, with what is in it.
+        (make_dir("folder", 0o755), true),
+        (write_file("folder/f", Expect::Absent, b"second"), false),
+        (write_file("folder", Expect::Absent, b"second"), false),
+    ];
+    let list: Vec<Step> = steps.iter().map(|(step, _)| step.clone()).collect();
+    for ((step, is_done), outcome) in steps.iter().zip(world.carry_out(&list, &memory)) {
+        let fits = if *is_done { matches!(outcome, Outcome::Done(_)) } else { matches!(outcome, Outcome::Unexpected) };
+        assert!(fits, "{step:?}: {outcome:?}");
+    }
+    assert!(["readme", "folder/f"].iter().all(|at| world.bytes(at) == b"first"));
+}

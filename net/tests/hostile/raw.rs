@@ -1,12 +1,16 @@
 //! A peer that keeps no rules: it speaks QUIC and proves a key, and then says whatever it is told to.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use pfs_engine::model::ids::ChunkId;
 use pfs_engine::model::keys::Keypair;
 use pfs_net::proto::frame::{FrameDecoder, framed};
 use pfs_net::proto::limits::FRAME_BYTES_MAX;
-use pfs_net::proto::message::{Bye, Hello, Message, PROTOCOL_VERSION};
+use pfs_net::proto::message::{Bye, Hello, Message, PROTOCOL_VERSION, Want};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
 use rustls::client::AlwaysResolvesClientRawPublicKeys;
@@ -89,6 +93,55 @@ impl Raw {
             }
         }
     }
+}
+
+/// How the other side's requests for chunks are answered.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answers {
+    /// Bytes that follow the request, frame and all; nothing for other chunks.
+    pub(crate) of: BTreeMap<ChunkId, Vec<u8>>,
+    /// They come byte by byte, so long apart.
+    pub(crate) pace: Option<Duration>,
+    /// How many chunks were asked for.
+    pub(crate) asked: Arc<AtomicUsize>,
+}
+
+impl Answers {
+    /// These chunks, in stored form.
+    pub(crate) fn with(chunks: impl IntoIterator<Item = (ChunkId, Vec<u8>)>) -> Self {
+        Self { of: chunks.into_iter().map(|(id, stored)| (id, framed(&stored))).collect(), ..Self::default() }
+    }
+}
+
+impl Raw {
+    /// Answers requests for chunks from now on, as long as the connection lasts.
+    pub(crate) fn answer(&self, answers: Answers) {
+        let connection = self.connection.clone();
+        tokio::spawn(async move {
+            while let Ok((send, recv)) = connection.accept_bi().await {
+                tokio::spawn(answer_one(send, recv, answers.clone()));
+            }
+        });
+    }
+}
+
+async fn answer_one(mut send: SendStream, mut recv: RecvStream, answers: Answers) -> Option<()> {
+    let request = recv.read_to_end(1 << 20).await.ok()?;
+    let want = Want::decode(request.get(4..)?).ok()?;
+    for id in want.ids {
+        answers.asked.fetch_add(1, Ordering::Relaxed);
+        let answer = answers.of.get(&id).cloned().unwrap_or_else(|| framed(&[]));
+        match answers.pace {
+            None => send.write_all(&answer).await.ok()?,
+            Some(pace) => {
+                for byte in answer {
+                    send.write_all(&[byte]).await.ok()?;
+                    tokio::time::sleep(pace).await;
+                }
+            }
+        }
+    }
+    send.finish().ok()
 }
 
 /// Takes any server: it is we who are not to be trusted.

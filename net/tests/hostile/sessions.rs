@@ -1,153 +1,19 @@
-//! A hostile peer against real engines behind real nodes: whatever it says over its connection ends that
-//! connection, with the right last word, and nothing else: honest peers go on.
+//! Words out of form and out of turn, forged entries, floods: each ends the session, with the right last word.
 
-#[path = "support/raw.rs"]
-mod raw;
-
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use pfs_engine::model::entry::{Body, Entry, Holding, Role, SignedEntry};
+use pfs_engine::limits::MANIFEST_DEPTH_MAX;
+use pfs_engine::model::entry::Holding;
+use pfs_engine::model::entry::{Body, SignedEntry};
 use pfs_engine::model::frontier::Frontier;
 use pfs_engine::model::ids::{ChunkId, EntryHash, Epoch, LogId, NodeId, PeerId, VolumeId};
 use pfs_engine::model::keys::Keypair;
-use pfs_engine::model::name::Name;
-use pfs_engine::model::patch::{Attr, Content, Patch, Place, Register};
-use pfs_engine::model::time::Time;
-use pfs_engine::{Engine, Options};
+use pfs_engine::model::patch::{Attr, Content, Patch, Register, Root};
+use pfs_engine::model::time::{Mtime, Time};
 use pfs_net::proto::frame::{framed, header};
 use pfs_net::proto::limits::{FRAME_BYTES_MAX, JOINS_MAX, STRANGER_FRAME_BYTES_MAX, WANT_BYTES_MAX, WANT_IDS_MAX};
 use pfs_net::proto::message::{Bye, Message, Secret, Want};
-use pfs_net::{EngineLocal, Node, NodeOptions, Ticket, TicketPeer};
-use raw::Raw;
 
-/// A real peer.
-struct Peer {
-    engine: Engine,
-    node: Node,
-    dir: PathBuf,
-}
-
-/// Two honest peers that share a volume, and a third that is a member of it, too, and hostile.
-struct World {
-    anna: Peer,
-    ben: Peer,
-    mallory: Keypair,
-    volume: VolumeId,
-    written: u32,
-    _dir: tempfile::TempDir,
-}
-
-async fn peer(dir: &std::path::Path, name: &str) -> Peer {
-    let (home, tree) = (dir.join(name).join("home"), dir.join(name).join("tree"));
-    std::fs::create_dir_all(&tree).expect("a temporary directory takes folders");
-    Engine::init(&home, name).expect("a new home");
-    let engine = Engine::open(&home, Options { live: true }).expect("a new peer");
-    let local = Arc::new(EngineLocal::new(engine.clone()).expect("an open engine"));
-    let listen = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-    let node = Node::start(local, NodeOptions { listen, discovery: false }).await.expect("a free port");
-    Peer { engine, node, dir: tree }
-}
-
-impl World {
-    async fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let (anna, ben) = (peer(dir.path(), "anna").await, peer(dir.path(), "ben").await);
-        std::fs::write(anna.dir.join("first"), "x").expect("a file");
-        let (volume, _) = anna.engine.track(&anna.dir, "v", 2, None).expect("a directory");
-        let secret = anna.engine.invite(volume, Role::Writer, u64::MAX, 2).expect("a volume");
-        let mallory = Keypair::from_seed(&[66; 32]);
-        anna.engine.admit(volume, secret, mallory.peer(), "mallory".into(), Holding::All).expect("an open invite");
-        ben.engine.adopt(volume, "v", &ben.dir, Holding::All).expect("an empty directory");
-        let addresses = vec![anna.node.listening()];
-        let ticket = Ticket {
-            volume,
-            volume_name: "v".into(),
-            secret: Secret(secret),
-            role: Role::Writer,
-            expires_ms: u64::MAX,
-            peers: vec![TicketPeer { peer: anna.engine.peer(), name: "anna".into(), addresses }],
-        };
-        ben.node.join(&ticket, Holding::All).await.expect("anna admits ben");
-        let mut world = Self { anna, ben, mallory, volume, written: 0, _dir: dir };
-        world.honest_peers_go_on().await;
-        world
-    }
-
-    async fn stranger(&self) -> Raw {
-        self.another_stranger().await.expect("there is room for one")
-    }
-
-    async fn another_stranger(&self) -> Option<Raw> {
-        Raw::connect(&Keypair::from_seed(&[99; 32]), self.anna.node.listening()).await
-    }
-
-    /// A connection of mallory's that has been told what anna has.
-    async fn member(&self) -> Raw {
-        let raw = Raw::connect(&self.mallory, self.anna.node.listening()).await;
-        let mut raw = raw.expect("there is room for a member");
-        raw.greet().await;
-        loop {
-            match raw.hear().await.expect("a member is talked to") {
-                Message::Volume { volume, .. } if volume == self.volume => return raw,
-                _ => {}
-            }
-        }
-    }
-
-    /// The same, with mallory's own first words about the volume.
-    async fn in_session(&self) -> Raw {
-        let mut raw = self.member().await;
-        raw.say(Message::Volume { volume: self.volume, frontier: Frontier::default() }).await;
-        raw
-    }
-
-    /// A file that anna writes comes to ben, and one of ben's to anna.
-    async fn honest_peers_go_on(&mut self) {
-        for (from, to) in [(&self.anna, &self.ben), (&self.ben, &self.anna)] {
-            self.written += 1;
-            let name = format!("written-{}", self.written);
-            std::fs::write(from.dir.join(&name), name.repeat(100)).expect("a tree takes files");
-            until("an honest file", || std::fs::read(to.dir.join(&name)).is_ok_and(|b| b.len() == name.len() * 100))
-                .await;
-        }
-    }
-
-    fn entry(&self, seq: u64, prev: EntryHash, body: Body) -> Entry {
-        let log = LogId { origin: self.mallory.peer(), epoch: Epoch(1) };
-        let deps = self.anna.engine.volume(self.volume).expect("a volume").frontier().0.into_iter().collect();
-        // Later than all that anna has.
-        let time = Time::from_ms(self.anna.engine.now_ms() + 60_000);
-        Entry { volume: self.volume, log, seq, prev, deps, time, body }
-    }
-
-    fn patches(&self, patches: Vec<Patch>) -> SignedEntry {
-        self.entry(1, EntryHash::NONE, Body::Patches(patches)).sign(&self.mallory)
-    }
-}
-
-async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(90);
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain for: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// A directory born in the root.
-fn birth(volume: VolumeId, name: &str) -> Patch {
-    let name = Name::try_from(name.as_bytes()).expect("a name");
-    let node = NodeId::born(volume, NodeId::ROOT, &name, true, 0);
-    Patch {
-        place: Some(Place::At { parent: NodeId::ROOT, name }),
-        content: Some(Content::Dir),
-        attr: Some(Attr { mode: 0o755, ..Attr::default() }),
-        born: Some(0),
-        ..Patch::new(node)
-    }
-}
+use crate::raw::Raw;
+use crate::world::{World, birth, until};
 
 fn made_up_logs(n: u64) -> Frontier {
     Frontier((0..n).map(|epoch| (LogId { origin: PeerId([7; 32]), epoch: Epoch(epoch) }, 1)).collect())
@@ -221,7 +87,14 @@ async fn forged_entries_end_the_session_and_are_not_kept() {
     deps.deps = vec![(deps.log, 1)];
     let mut early = world.entry(2, first.entry.hash(), Body::Patches(Vec::new()));
     (early.time, early.deps) = (Time(1), Vec::new());
+    let mut as_anna = world.patches(vec![good.clone()]);
+    as_anna.entry.log.origin = world.anna.engine.peer();
+    let root = Root { id: ChunkId([1; 32]), depth: MANIFEST_DEPTH_MAX + 1 };
+    let content = Some(Content::File { len: 10, root, mtime: Mtime::default() });
+    let deep = Patch { content, ..Patch::new(good.node) };
     let hostile: Vec<(&str, Vec<SignedEntry>)> = vec![
+        ("an entry of anna's log by another key", vec![as_anna]),
+        ("a file of more levels than any has", vec![world.patches(vec![deep])]),
         ("an entry dated before the one that it follows", vec![first.clone(), early.sign(&world.mallory)]),
         ("a forged signature", vec![signature]),
         ("a birth that does not hash to its node", vec![world.patches(vec![elsewhere])]),
@@ -253,6 +126,28 @@ async fn forged_entries_end_the_session_and_are_not_kept() {
     assert_eq!(known.seq(LogId { origin: world.mallory.peer(), epoch: Epoch(1) }), 1);
     world.honest_peers_go_on().await;
     assert!(world.ben.dir.join("good").is_dir(), "a hostile member's sound entry counts");
+}
+
+/// Who is a member no more is told nothing and believed nothing, whatever it had been let to say before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_member_is_heard_no_more() {
+    let mut world = World::new().await;
+    let before = world.in_session().await;
+    let late = world.patches(vec![birth(world.volume, "late")]);
+    world.anna.engine.remove_member(world.volume, world.mallory.peer()).expect("anna is a writer");
+    let ids = world.anna.engine.store().chunk_ids(None, 10).expect("a store");
+    for mut raw in [before, Raw::connect(&world.mallory, world.anna.node.listening()).await.expect("there is room")] {
+        raw.greet().await;
+        raw.say(Message::Volume { volume: world.volume, frontier: made_up_logs(3) }).await;
+        raw.bytes(&framed(&entries(world.volume, vec![late.clone()]))).await;
+        let said = raw.bye().await;
+        assert!(matches!(said, Some(Bye::Removed | Bye::Protocol) | None), "{said:?}");
+    }
+    let mut raw = Raw::connect(&world.mallory, world.anna.node.listening()).await.expect("there is room");
+    raw.greet().await;
+    assert_eq!(asked(&raw, world.volume, &ids).await, vec![0; ids.len()]);
+    world.honest_peers_go_on().await;
+    assert!(!world.anna.dir.join("late").exists() && !world.ben.dir.join("late").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
