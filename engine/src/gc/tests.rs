@@ -159,3 +159,66 @@ fn what_a_liar_says_of_a_file_lets_nothing_go() {
     let (verified, lacking) = engine.verify(None, false, &|_, _| ()).unwrap();
     assert_eq!((verified.broken, lacking[&id].contains_key(&root)), (vec![], true), "the liar's cannot be read");
 }
+
+/// A directory is deleted here and moved elsewhere: what is in it lives again, though no entry names its bytes.
+#[test]
+fn what_lives_again_before_the_deletes_stays_and_after_them_is_missing() {
+    for heard in [Heard::BeforeRelease, Heard::BeforeSweep, Heard::Afterwards] {
+        let (dir, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (theirs, their_home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        Engine::init(home.path(), "anna").unwrap();
+        Engine::init(their_home.path(), "ben").unwrap();
+        let open = |home: &std::path::Path| Engine::open(home, Options { live: false }).unwrap();
+        let (anna, ben) = (open(home.path()), open(their_home.path()));
+        for dir in [&dir, &theirs] {
+            fs::create_dir(dir.path().join("d")).unwrap();
+            fs::write(dir.path().join("d/f"), noise(300_000, 1)).unwrap();
+            fs::write(dir.path().join("g"), "g").unwrap();
+        }
+        let (id, _) = anna.track(dir.path(), "v", 1, None).unwrap();
+        let secret = anna.invite(id, Role::Writer, u64::MAX, 1).unwrap();
+        ben.adopt(id, "v", theirs.path(), Holding::All).unwrap();
+        anna.admit(id, secret, ben.peer(), "ben".into(), Holding::All).unwrap();
+        tell(&anna, &ben, id);
+        ben.capture(id, None).unwrap();
+        fs::rename(theirs.path().join("d"), theirs.path().join("e")).unwrap();
+        ben.capture(id, None).unwrap();
+        fs::remove_dir_all(dir.path().join("d")).unwrap();
+        anna.capture(id, None).unwrap();
+        sleep(Duration::from_millis(2));
+        let Plan { released, garbage, mut needs, .. } = looked(&anna);
+        let root = *released[&id].first().unwrap();
+        if heard == Heard::BeforeRelease {
+            tell(&ben, &anna, id);
+        }
+        needs = anna.ask(Lane::Work, move |control| control.release(&mut needs, released).map(|()| needs)).unwrap();
+        if heard == Heard::BeforeSweep {
+            tell(&ben, &anna, id);
+        }
+        let ids: Vec<ChunkId> = garbage.into_iter().collect();
+        let count = ids.len() as u64;
+        let swept = anna.ask(Lane::Work, move |control| control.sweep(&mut needs, &ids)).unwrap();
+        if heard == Heard::Afterwards {
+            tell(&ben, &anna, id);
+        }
+        let volume = anna.volume(id).unwrap();
+        assert!(!volume.is_released(root).unwrap());
+        let is_late = heard == Heard::Afterwards;
+        assert_eq!(swept.chunks, if is_late { count } else { 0 }, "{heard:?}");
+        // In between it is to be looked up whether all of it is still here.
+        let is_missing = volume.is_missing(root).unwrap();
+        assert!(is_missing == is_late || heard == Heard::BeforeSweep, "{heard:?}");
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    BeforeRelease,
+    BeforeSweep,
+    Afterwards,
+}
+
+fn tell(from: &Engine, to: &Engine, id: VolumeId) {
+    let known = to.volume(id).unwrap().frontier();
+    to.receive(id, from.volume(id).unwrap().entries_after(&known, 1 << 20).unwrap()).unwrap();
+}

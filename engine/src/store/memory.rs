@@ -85,6 +85,7 @@ impl Medium {
     }
 
     /// Another one that holds the same, all of it durable: a backup, or what is put back from one.
+    #[must_use]
     pub fn copy(&self) -> Self {
         let Tables { rows, position, .. } = &*self.tables();
         let tables = Tables { rows: rows.clone(), position: *position, ..Tables::default() };
