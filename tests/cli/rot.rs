@@ -27,8 +27,8 @@ fn rotten_bytes_are_told_put_right_and_never_spread() {
     ben.write("later of ben", "x");
     eventually("all else goes on", || ben.read("later").is_some() && anna.read("later of ben").is_some());
     eventually("both rest", || anna.state() == "synced" && ben.state() == "synced");
-    assert_eq!(fs::read(ben.at("photo")).unwrap(), rotten);
-    assert_eq!(fs::read(anna.at("photo")).unwrap(), sound, "it goes to nobody");
+    assert!(fs::read(ben.at("photo")).unwrap() == rotten);
+    assert!(fs::read(anna.at("photo")).unwrap() == sound, "it goes to nobody");
 
     let told = ben.run(&["verify"]);
     assert_eq!(told.code, 1, "{told:?}");
@@ -36,14 +36,14 @@ fn rotten_bytes_are_told_put_right_and_never_spread() {
         assert!(told.out.contains(word), "{word} in {told:?}");
     }
     assert!(!told.out.contains("v:one"), "{told:?}");
-    assert_eq!(fs::read(ben.at("photo")).unwrap(), rotten, "telling changes nothing");
+    assert!(fs::read(ben.at("photo")).unwrap() == rotten, "telling changes nothing");
     assert!(anna.ok(&["verify"]).contains("all is well"));
 
     let healed = ben.ok(&["verify", "--repair"]);
     assert!(healed.contains("photo"), "{healed}");
     eventually_equal(&[&anna, &ben]);
     let kept = fs::read_dir(ben.at(".pfs/set-aside")).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
-    assert_eq!(kept.collect::<Vec<_>>(), [rotten], "whatever it was");
+    assert!(kept.collect::<Vec<_>>() == [rotten], "whatever it was");
     assert!(ben.ok(&["verify"]).contains("all is well"));
     for peer in [&anna, &ben] {
         assert_eq!(peer.lines(&["log", "v:photo"]).len(), 1, "it never was a change");

@@ -118,6 +118,12 @@ fn dies(peer: &Peer, point: Point, args: &[&str]) {
     assert_eq!(status.signal(), Some(9), "{} was never reached: {status}: {said:?}", point.name());
 }
 
+/// Starts ben's daemon with that point; returns when it answers, so that no command does its work instead of it.
+fn launch(ben: &mut Peer, point: Point) {
+    ben.launch(&killing(point, 1));
+    eventually("it answers", || ben.run(&["daemon", "status"]).code == 0);
+}
+
 /// Asks ben's daemon, which dies of it.
 #[track_caller]
 fn daemon_dies(ben: &mut Peer, point: Point, args: &[&str]) {

@@ -30,7 +30,7 @@ pub fn rot(peer: &Peer, path: &str, bytes: &[u8]) {
     let tree = Tree::open(&peer.dir, id).expect("it is tracked");
     let stat = tree.stat(&at).expect("the tree can be read").expect("it was just written");
     // As if nobody could have written to it since it was read.
-    let read_at = Mtime { secs: stat.ctime.secs + 1, nanos: 0 };
+    let read_at = Mtime { secs: stat.ctime.secs + 100, nanos: 0 };
     let records = [(node, Some(Record { stat, read_at, ..record }))].into();
     store.commit(Batch { records, ..Batch::new(id) }).expect("the store takes it");
 }

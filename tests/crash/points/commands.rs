@@ -10,7 +10,7 @@ use pfs_fixtures::noise;
 use pfs_tests::{Peer, eventually, eventually_equal, rot};
 use serde_json::Value;
 
-use super::{Deed, daemon_dies, in_step, killing, pair, points_of};
+use super::{Deed, daemon_dies, in_step, killing, launch, pair, points_of};
 
 /// So long ago that no write of it can be on its way.
 const YEARS: Duration = Duration::from_secs(1_000_000_000);
@@ -61,8 +61,7 @@ fn a_daemon_dies_as_a_version_is_brought_back() {
         let first = anna.lines(&["log", &format!("v:{file}")]).pop().unwrap();
         let restore = ["restore", &format!("v:{file}"), "--at", first["patch"].as_str().unwrap()];
         ben.stop();
-        ben.launch(&killing(point, 1));
-        eventually("it answers", || ben.run(&["daemon", "status"]).code == 0);
+        launch(ben, point);
         daemon_dies(ben, point, &restore);
         ben.start();
         if point == Point::RestoreBefore {
@@ -89,7 +88,7 @@ fn a_daemon_dies_as_old_versions_are_let_go_of() {
             eventually_equal(&[anna, ben]);
         }
         ben.stop();
-        ben.launch(&killing(point, 1));
+        launch(ben, point);
         let rule = ["--keep-within", "1ms", "--keep-last", "1"];
         eventually("there is something to let go of", || {
             let told = ben.run(&[&["gc", "--dry-run", "--json"], &rule[..]].concat());
@@ -127,8 +126,7 @@ fn a_daemon_dies_as_damage_is_repaired() {
         // What is in the log of changes goes to files when it is opened again.
         ben.ok(&["status"]);
         scratch_blobs(ben);
-        ben.launch(&killing(point, 1));
-        eventually("it answers", || ben.run(&["daemon", "status"]).code == 0);
+        launch(ben, point);
         daemon_dies(ben, point, &["verify", "--repair"]);
         ben.start();
         let told = ben.run(&["verify"]);
@@ -150,8 +148,7 @@ fn a_daemon_dies_as_a_rotten_file_is_put_right() {
     for point in points_of("a_daemon_dies_as_a_rotten_file_is_put_right", &[Deed::Mend]) {
         ben.stop();
         rot(ben, "old", &rotten);
-        ben.launch(&killing(point, 1));
-        eventually("it answers", || ben.run(&["daemon", "status"]).code == 0);
+        launch(ben, point);
         daemon_dies(ben, point, &["verify", "--repair"]);
         ben.start();
         ben.ok(&["verify", "--repair"]);

@@ -4,7 +4,7 @@
 use pfs_engine::failpoint::Point;
 use pfs_tests::{Peer, eventually};
 
-use super::{Deed, daemon_dies, dies, in_step, killing, pair, points_of};
+use super::{Deed, daemon_dies, dies, in_step, launch, pair, points_of};
 
 #[test]
 fn a_command_dies_as_it_tracks() {
@@ -42,8 +42,7 @@ fn a_daemon_dies_as_it_joins() {
         // What is here as it is there is no change.
         ben.ok(&["init"]);
         std::fs::copy(anna.at("same"), ben.at("same")).unwrap();
-        ben.launch(&killing(point, 1));
-        eventually("it answers", || ben.run(&["daemon", "status"]).code == 0);
+        launch(&mut ben, point);
         let ticket = anna.ticket("v");
         let dir = ben.dir.display().to_string();
         daemon_dies(&mut ben, point, &["join", &ticket, &dir]);
@@ -65,8 +64,7 @@ fn a_daemon_dies_as_it_untracks() {
     let [anna, ben] = &mut pair(world.path());
     for point in points_of("a_daemon_dies_as_it_untracks", &[Deed::Untrack]) {
         ben.stop();
-        ben.launch(&killing(point, 1));
-        eventually("it answers", || ben.run(&["daemon", "status"]).code == 0);
+        launch(ben, point);
         daemon_dies(ben, point, &["untrack", "v", "--force"]);
         ben.start();
         assert_eq!(ben.read("stays").as_deref(), Some("1\n"));
