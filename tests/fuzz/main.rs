@@ -27,7 +27,7 @@ static HEAP: pfs_heap::Counted = pfs_heap::Counted;
 const REGRESSIONS: &str = include_str!("regressions.txt");
 
 /// Cases of each target, unless asked for more.
-const CASES: u32 = 4000;
+const CASES: u32 = 20_000;
 
 /// Whether an input was handled as it should be.
 type Checked = Result<(), TestCaseError>;
