@@ -8,7 +8,7 @@ use super::world::{How, Plan};
 const BASE: &str = "A write a a000; A mkdir d; A write d/b b000; A mkdir d/e; A mkdir f; rest";
 
 /// To whom it happens, what goes before, and the work: the fault is set where `!` stands. `talk` lets both say
-/// something to each other and the second one work.
+/// something to each other and the second one work, `hear` only the first of that.
 const WORKS: [(char, &str, &str); 8] = [
     // A capture of everything that can be done.
     ('A', "", "A write a 1111; A mv d/b c; A rm f; A mkdir g; A swap a c; A link l a; !; A captures"),
@@ -24,8 +24,8 @@ const WORKS: [(char, &str, &str); 8] = [
     ('A', "A write a 66; rest; A write a 77; rest; A write a 88; rest", "!; A gc"),
     // A start in a tree that has changed.
     ('A', "A write a 99; A mv d g; A captures; A killed; A write a 11; A mv g/b b", "!; A starts; A works"),
-    // A start after a kill that came while steps were carried out.
-    ('B', "A swap a d; A mv f d/f; A captures; talk; talk; B dies 120; talk; B works", "!; B starts; B works; talk"),
+    // A start with entries that nobody has carried out.
+    ('B', "A swap a d; A mv f d/f; A captures; hear; B killed", "!; B starts; B works; talk"),
 ];
 
 /// What befalls the store at the nth access, and what comes on top of it.
@@ -38,9 +38,13 @@ fn script(number: usize, access: usize) -> Script {
     let (who, before, work) = WORKS[number / FAULTS.len()];
     let (fault, after) = FAULTS[number % FAULTS.len()];
     let talk = (0..4).flat_map(|pick| [format!("A hears B {pick}"), format!("B hears A {pick}")]);
-    let talk = format!("A meets B; {}; tick 300; B works", talk.collect::<Vec<_>>().join("; "));
+    let hear = format!("A meets B; {}", talk.collect::<Vec<_>>().join("; "));
+    let talk = format!("{hear}; tick 300; B works");
     let work = work.replace('!', &format!("{who} {fault} {access}")) + &after.replace('!', &who.to_string());
-    let acts = format!("{BASE}; {before}; {work}; rest").replace("talk", &talk).replace("; ;", ";");
+    let acts = format!("{BASE}; {before}; {work}; rest")
+        .replace("talk", &talk)
+        .replace("hear;", &(hear + ";"))
+        .replace("; ;", ";");
     let acts = acts.split(';').map(|act| act.parse().expect("an act")).collect();
     Script { plan: Plan { seed: 1, peers: 2, mesh: true, how: How::Free, full: false }, acts }
 }

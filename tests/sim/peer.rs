@@ -179,6 +179,8 @@ impl Peer {
     pub(crate) fn does(&mut self, deed: &Deed) -> Check {
         let hints = self.user.act(deed).map_err(|error| format!("{}: {deed}: {error}", self.name))?;
         self.hints.extend(hints);
+        // What was written while a connection was at work is on disk, or was done away with just now.
+        self.troubles(|troubles| troubles.written.clear());
         Ok(())
     }
 

@@ -130,7 +130,10 @@ fn a_daemon_dies_as_damage_is_repaired() {
         daemon_dies(ben, point, &["verify", "--repair"]);
         ben.start();
         let told = ben.run(&["verify"]);
-        assert!(told.code == 1 && told.out.contains("v:large"), "what was let go of is told: {told:?}");
+        // A file that was recorded right after it was written is read again, which stores its chunks anew.
+        let is_whole = told.code == 0 && told.out.contains("all is well");
+        let is_told = told.code == 1 && told.out.contains("v:large");
+        assert!(is_told || is_whole, "what was let go of is told, or is here again: {told:?}");
         eventually("anna is there", || ben.state() != "waiting");
         ben.ok(&["verify", "--repair"]);
         in_step([&*anna, &*ben]);
