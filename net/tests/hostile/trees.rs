@@ -2,6 +2,7 @@
 //! below them, names that are nearly the same. Nothing outside of a tree is ever touched, and nothing in it is lost.
 
 use std::fs;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -211,8 +212,11 @@ async fn a_folder_that_becomes_a_link_takes_nothing_out_of_the_tree() {
     // On disk: ben's folder is a link all at once, and files come for it.
     fs::create_dir(world.anna.dir.join("busy")).expect("a folder");
     until("ben has it", || world.ben.dir.join("busy").is_dir()).await;
+    // By its descriptor: what ben does comes to anna meanwhile, and her folder is elsewhere.
+    let folder = fs::File::open(world.anna.dir.join("busy")).expect("a folder");
+    let busy = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string());
     for n in 0..50 {
-        fs::write(world.anna.dir.join(format!("busy/{n}")), format!("{n}")).expect("a file");
+        fs::write(busy.join(format!("{n}")), format!("{n}")).expect("a file");
         if n == 10 {
             fs::rename(world.ben.dir.join("busy"), world.ben.dir.join("away")).expect("it is there");
             symlink(outside.path(), world.ben.dir.join("busy")).expect("a link");
