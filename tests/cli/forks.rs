@@ -189,6 +189,7 @@ fn who_has_let_go_of_a_volume_counts_no_more() {
     let (anna, ben) = pair(world.path());
     let dir = |name: &str| world.path().join(name).display().to_string();
     std::fs::create_dir(dir("of anna")).unwrap();
+    std::fs::write(world.path().join("of anna/kept"), "1\n").unwrap();
     anna.ok(&["track", &dir("of anna"), "--name", "u"]);
     super::says(&ben, 2, &["join", &anna.ticket("u"), &dir("of ben"), "--name", "v"], &["--name"]);
     ben.ok(&["join", &anna.ticket("u"), &dir("of ben"), "--name", "mine"]);

@@ -65,10 +65,12 @@ pub(super) fn track(peer: &Peer, request: &TrackRequest, progress: OnProgress<'_
 /// Forgets a volume; its files stay.
 pub(super) fn untrack(running: &Running, request: &UntrackRequest) -> Result<Untracked> {
     let report = target::volume(&running.engine, &request.volume)?;
-    if !request.force && report.state.patches > 0 && !is_elsewhere(running, &report)? {
+    let elsewhere = is_elsewhere(running, &report)?;
+    if !request.force && report.state.patches > 0 && !elsewhere {
         return Err(out_of_reach(&report, others(running, &report).next().is_some()));
     }
-    let shared = others(running, &report).any(|peer| running.shares(peer, report.id));
+    // Sessions come and go: what was true for the judgement is what is told.
+    let shared = elsewhere || others(running, &report).any(|peer| running.shares(peer, report.id));
     running.engine.untrack(report.id)?;
     let path = target::path_of(&report).unwrap_or_default();
     Ok(Untracked { volume: target::named_volume(&report), path, shared })
