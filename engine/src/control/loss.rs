@@ -105,9 +105,7 @@ impl Held {
         }
         self.commit(store, Draft { changes: overlay.into_changes(), ..Draft::default() })
     }
-}
 
-impl Held {
     /// Whether at least half of what stands in the root goes.
     fn leaves_the_root(&self, going: &[NodeId]) -> Result<bool, EngineError> {
         let going: BTreeSet<&NodeId> = going.iter().collect();

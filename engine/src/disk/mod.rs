@@ -193,19 +193,24 @@ pub enum Step {
 }
 
 impl Step {
-    /// The paths that it is about.
-    pub fn paths(&self) -> impl Iterator<Item = &RelPath> {
-        let (first, second) = match self {
-            Self::Move { from, to, .. } => (from, Some(to)),
+    /// The path that it is about: the new one, if it has two.
+    pub fn at(&self) -> &RelPath {
+        match self {
             Self::Park { from: path, .. }
             | Self::Unpark { to: path, .. }
+            | Self::Move { to: path, .. }
             | Self::Remove { at: path, .. }
             | Self::MakeDir { at: path, .. }
             | Self::WriteFile { at: path, .. }
             | Self::WriteLink { at: path, .. }
-            | Self::SetAttr { at: path, .. } => (path, None),
-        };
-        std::iter::once(first).chain(second)
+            | Self::SetAttr { at: path, .. } => path,
+        }
+    }
+
+    /// All paths that it is about.
+    pub fn paths(&self) -> impl Iterator<Item = &RelPath> {
+        let from = if let Self::Move { from, .. } = self { Some(from) } else { None };
+        from.into_iter().chain([self.at()])
     }
 }
 

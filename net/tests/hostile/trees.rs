@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use pfs_engine::limits::CHUNK_BYTES_MAX;
 use pfs_engine::model::chunk::Packer;
+use pfs_engine::model::codec::encode;
 use pfs_engine::model::entry::Body;
 use pfs_engine::model::ids::{ChunkId, EntryHash, NodeId, VolumeId};
 use pfs_engine::model::name::Name;
@@ -89,7 +90,7 @@ fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 async fn names_that_lead_elsewhere_are_no_names() {
     let mut world = World::new().await;
     let q = |len: usize| "q".repeat(len);
-    let named = |len: usize| [&varint(len)[..], q(len).as_bytes()].concat();
+    let named = |len: usize| [&encode(&len)[..], q(len).as_bytes()].concat();
     let bad: [(usize, Vec<u8>); 9] = [
         (2, [&[2][..], b".."].concat()),
         (1, [&[1][..], b"."].concat()),
@@ -99,7 +100,7 @@ async fn names_that_lead_elsewhere_are_no_names() {
         (3, [&[3][..], b"a\0b"].concat()),
         (4, [&[4][..], b"\x1b[2J"].concat()),
         (1, vec![0]),
-        (255, [&varint(256)[..], q(256).as_bytes()].concat()),
+        (255, [&encode(&256_usize)[..], q(256).as_bytes()].concat()),
     ];
     for (len, instead) in bad {
         let birth = born(world.volume, NodeId::ROOT, &q(len), Content::Dir);
@@ -113,16 +114,6 @@ async fn names_that_lead_elsewhere_are_no_names() {
         assert!(fs::read_dir(peer.dir.join(".pfs")).expect("its marker").flatten().count() <= 5);
         assert!(!peer.dir.parent().expect("a folder").join("q").exists());
     }
-}
-
-fn varint(mut number: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-    bytes
 }
 
 /// A link is no folder, whatever is said to lie in it.

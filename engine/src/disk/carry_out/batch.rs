@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use self::parking::Parking;
 use super::dirs::{Dirs, WORKABLE};
 use super::temp::{self, Temp};
-use super::{SetAside, at, is_unchanged, keep};
+use super::{SetAside, is_unchanged, keep};
 use crate::disk::{DiskError, Expect, Inode, Kind, Outcome, Stat, Step, Tree, attrs, sys};
 use crate::failpoint::{self, Point};
 use crate::model::name::RelPath;
@@ -88,7 +88,7 @@ impl<'t> Batch<'t> {
             result = self.attempt(step, &mut temp);
         }
         if let (Err(_), Step::Move { .. } | Step::Unpark { .. } | Step::MakeDir { .. }) = (&result, step) {
-            self.astray.insert(at(step).clone());
+            self.astray.insert(step.at().clone());
         }
         if let Some(left) = temp {
             left.discard(&self.tmp);
@@ -134,7 +134,7 @@ impl<'t> Batch<'t> {
             Step::MakeDir { at, .. } => self.dirs.loosen(at),
             _ => false,
         };
-        self.dirs.loosen(&folder(at(step))) || changed
+        self.dirs.loosen(&folder(step.at())) || changed
     }
 
     /// Renames what must be there (anything, if nothing is expected) to a free place.
@@ -377,7 +377,7 @@ impl<'t> Batch<'t> {
         for (step, outcome) in steps.iter().zip(outcomes) {
             if let Outcome::Done(Some(stat)) = outcome
                 && stat.kind == Kind::Dir
-                && let Ok(Some(now)) = self.tree.stat(at(step))
+                && let Ok(Some(now)) = self.tree.stat(step.at())
                 && now.inode == stat.inode
             {
                 *stat = now;

@@ -245,7 +245,7 @@ fn write_temps(
 fn untouched(steps: &[Step]) -> Vec<bool> {
     let mut touched = BTreeSet::<&[Name]>::new();
     let each = steps.iter().map(|step| {
-        let path = &at(step).0[..];
+        let path = &step.at().0[..];
         let untouched = (0..=path.len()).all(|depth| !touched.contains(&path[..depth]));
         touched.insert(path);
         if let Step::Move { from, .. } = step {
@@ -268,21 +268,7 @@ fn finds_other_than_expected(tree: &Tree, step: &Step) -> bool {
 }
 
 fn all_failed(steps: &[Step], errno: Errno) -> Vec<Outcome> {
-    steps.iter().map(|step| Outcome::Failed(DiskError::io(at(step), errno))).collect()
-}
-
-/// The path that a step is about: the new one, if it has two.
-fn at(step: &Step) -> &RelPath {
-    match step {
-        Step::Park { from: path, .. }
-        | Step::Unpark { to: path, .. }
-        | Step::Move { to: path, .. }
-        | Step::Remove { at: path, .. }
-        | Step::MakeDir { at: path, .. }
-        | Step::WriteFile { at: path, .. }
-        | Step::WriteLink { at: path, .. }
-        | Step::SetAttr { at: path, .. } => path,
-    }
+    steps.iter().map(|step| Outcome::Failed(DiskError::io(step.at(), errno))).collect()
 }
 
 /// Moves something out of `.pfs/tmp` to where nothing ever clears it away.
